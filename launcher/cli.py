@@ -1,0 +1,85 @@
+"""The command line. Each command is a module of launcher.commands, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from launcher import __version__
+from launcher.errors import InputError, WorkError
+
+# name -> the line in --help; the module launcher.commands.<name> has the click command `command`
+COMMANDS = {
+    "submit": "Start a deployment, on Slurm or on this machine.",
+    "plan": "Show who would run where, before anything is queued.",
+    "render": "Print the job script.",
+    "warmup": "Send requests until a deployment is warm.",
+    "status": "Show a job's stage, groups and endpoint.",
+    "logs": "Show a job's logs.",
+    "wait": "Wait until a job is ready, warm or done.",
+    "cancel": "End a job and everything it started.",
+    "list": "List the runs.",
+    "schema": "Print the config reference.",
+}
+HIDDEN = {"job": "What a job's script calls."}
+
+
+class Lazy(click.Group):
+    """A group whose commands are imported when they are needed, so that --help is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS and name not in HIDDEN:
+            return None
+        module = importlib.import_module(f"launcher.commands.{name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and args[0] not in HIDDEN:
+            from launcher.config.suggest import nearest
+
+            hint = nearest(args[0], COMMANDS) or f"; commands: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sgl-launch")
+def cli() -> None:
+    """Serve a large model with SGLang over many Slurm nodes, from one YAML file."""
+
+
+def main() -> None:
+    """Entry point: exit status 0 done, 1 the work failed, 2 the input is wrong."""
+    try:
+        cli.main(prog_name="sgl-launch", standalone_mode=False)
+    except InputError as e:
+        for problem in e.problems:
+            click.echo(f"sgl-launch: {problem}", err=True)
+        sys.exit(2)
+    except WorkError as e:
+        click.echo(f"sgl-launch: {e}", err=True)
+        sys.exit(1)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(2 if isinstance(e, click.UsageError) else 1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("sgl-launch: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

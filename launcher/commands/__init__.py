@@ -1,0 +1,1 @@
+"""The commands, one module each; `command` in each is what launcher.cli calls."""

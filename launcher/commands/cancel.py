@@ -1,0 +1,79 @@
+"""`sgl-launch cancel JOB`: end it, and see that it has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import click
+
+from launcher.commands.options import runs_option
+from launcher.errors import WorkError
+from launcher.jobstate import is_local, job_state, run_command
+from launcher.processes import is_alive, start_time
+from launcher.runfolder import RunFolder, find_run
+
+
+@click.command("cancel")
+@click.argument("job")
+@click.option("--timeout", type=float, default=60, show_default=True, metavar="SECONDS")
+@runs_option
+def command(job: str, timeout: float, runs: Path) -> None:
+    """End JOB (an id, a name or a run folder) and everything it started."""
+    run = find_run(job, runs)
+    state = job_state(run)
+    if state.ended:
+        click.echo(f"{run.path.name} had ended already ({state.state})")
+        _kill_leftovers(run)
+        return
+    if is_local(run):
+        process = run.json("local.json") or {}
+        os.kill(int(process["pid"]), signal.SIGTERM)
+    else:
+        code, output = run_command(["scancel", run.job_id])
+        if code:
+            raise WorkError(f"scancel {run.job_id}: {output.strip()}")
+    deadline = time.monotonic() + timeout
+    while not (state := job_state(run)).ended:
+        if state.state == "UNKNOWN":
+            break  # Slurm has forgotten it already
+        if time.monotonic() > deadline:
+            raise WorkError(
+                f"{run.path.name} still is {state.state} {timeout:.0f} s after it was told to end"
+            )
+        time.sleep(0.1)
+    _kill_leftovers(run)
+    click.echo(f"{run.path.name} ended ({state.state})")
+
+
+def _kill_leftovers(run: RunFolder) -> None:
+    """End process groups of a local job whose script was killed before it could end them."""
+    if not is_local(run):
+        return
+    began = (run.json("local.json") or {}).get("start_time") or 0
+    try:
+        lines = (run.path / "processes").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        pid = int(line.split()[0])
+        started = start_time(pid)
+        # the same pid may belong to somebody else by now: ours leads its group and is younger
+        if started is None or started < began or os.getpgid(pid) != pid:
+            continue
+        if _in_run(pid, run):
+            os.killpg(pid, signal.SIGKILL)
+            while is_alive(pid, started):
+                time.sleep(0.05)
+            click.echo(f"killed {line.split()[2]} (pid {pid}), which was left", err=True)
+
+
+def _in_run(pid: int, run: RunFolder) -> bool:
+    """Whether the process belongs to this run: its job id is in its environment."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return f"SGL_JOB_ID={run.job_id}".encode() in environment

@@ -1,0 +1,86 @@
+"""`sgl-launch job ...`: what a job's script calls on its first node. Not for people."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from launcher.errors import WorkError
+from launcher.runfolder import RunFolder
+
+
+@click.group("job", hidden=True)
+def command() -> None:
+    """Parts of a running job."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+@command.command("python")
+def python() -> None:
+    """Print the Python that runs sgl-launch."""
+    click.echo(sys.executable)
+
+
+@command.command("services")
+@click.argument("folder", type=click.Path(path_type=Path))
+def services(folder: Path) -> None:
+    """Wait until NATS and etcd answer."""
+    from launcher.job.deployment import read_deployment
+    from launcher.job.services import wait_for_services
+
+    run = RunFolder(folder)
+    deployment = read_deployment(run)
+    ports = deployment.service_ports
+    took = wait_for_services(
+        deployment.services_address, ports["nats"], ports["etcd"], _timeout(run, "services")
+    )
+    for name, seconds in took.items():
+        run.add_event(name, "ready")
+        say(
+            f"{name} answers at {deployment.services_address}:{ports[name]} ({seconds:.1f} s)"
+        )
+
+
+@command.command("ready")
+@click.argument("folder", type=click.Path(path_type=Path))
+def ready(folder: Path) -> None:
+    """Wait until every worker is registered and has answered a request."""
+    from launcher.job.deployment import read_deployment
+    from launcher.job.ready import wait_until_ready
+
+    run = RunFolder(folder)
+    deployment = read_deployment(run)
+    wait_until_ready(run, deployment, _timeout(run, "ready"), say)
+    run.write_json("endpoint.json", {"url": deployment.endpoint, "model": deployment.model})
+
+
+@command.command("warm")
+@click.argument("folder", type=click.Path(path_type=Path))
+def warm(folder: Path) -> None:
+    """Sweep requests until the times are steady; writes warmup.json."""
+    from launcher.job.deployment import read_deployment
+    from launcher.job.warm import warm_up
+    from warmup.requests.show import Live, show
+
+    run = RunFolder(folder)
+    with Live() as live:
+        report = warm_up(read_deployment(run), live)
+    run.write_json("warmup.json", report.to_dict())
+    show(report, sys.stderr)
+    if not report.verdict.warm:
+        raise WorkError(f"the warm-up's verdict: {report.verdict}")
+
+
+def say(text: str) -> None:
+    """A line in the job's output, as the script's own lines look."""
+    print(time.strftime("%H:%M:%S"), "", text, file=sys.stderr, flush=True)
+
+
+def _timeout(run: RunFolder, name: str) -> float:
+    config: dict[str, Any] = run.plan()["config"]
+    return float(config["timeouts"][name])

@@ -1,0 +1,97 @@
+"""`sgl-launch submit CONFIG`: render, hand over, and wait if asked to."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from launcher.commands.options import config_argument, planned
+from launcher.config.load import find_config
+from launcher.plan import Cluster, Plan
+from launcher.render import render
+from launcher.runfolder import RunFolder
+
+
+@click.command("submit")
+@config_argument
+@click.option("--dry-run", is_flag=True, help="Print the script and the command; start nothing.")
+@click.option(
+    "--wait",
+    "target",
+    type=click.Choice(["ready", "warm", "done"]),
+    help="Return only when the job has reached this state.",
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="Give up waiting after this.")
+@click.option("--parsable", is_flag=True, help="Print the job's id alone (ID[;cluster]).")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def command(
+    config: str,
+    sets: tuple[str, ...],
+    cluster: Cluster,
+    dry_run: bool,
+    target: str | None,
+    timeout: float | None,
+    parsable: bool,
+    options: tuple[str, ...],
+) -> None:
+    """Start the deployment that CONFIG describes.
+
+    What stands after `--` goes to sbatch as it is: submit CONFIG -- --reservation=night
+    """
+    plan = planned(config, sets, cluster)
+    if options and cluster == "local":
+        raise click.UsageError("options after -- are sbatch's; a local run has none")
+    script = render(plan)
+    if dry_run:
+        click.echo(script, nl=False)
+        click.echo(f"# {_dry_command(plan, cluster, options)}")
+        return
+    run, shown = _start(plan, script, cluster, options)
+    shutil.copyfile(find_config(config), run.path / "config.yaml")
+    run.write_json(
+        "submit.json",
+        {"config": config, "set": list(sets), "cluster": cluster, "options": list(options)},
+    )
+    click.echo(shown if parsable else f"{plan.config.name}: job {run.job_id}, {run.path}")
+    if target:
+        from launcher.follow import wait_for
+
+        wait_for(run, target, timeout, lambda line: click.echo(line, err=True))
+        endpoint = run.json("endpoint.json")
+        if endpoint and not parsable:
+            click.echo(f"{target} at {endpoint['url']} (model {endpoint['model']})")
+
+
+def _start(
+    plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]
+) -> tuple[RunFolder, str]:
+    import os
+
+    runs = Path(plan.config.runs).absolute()
+    # the job's helpers are this very installation, whatever PATH is on the nodes
+    own = str(Path(sys.executable).with_name("sgl-launch"))
+    launcher = os.environ.get("SGL_LAUNCH") or (own if Path(own).exists() else "sgl-launch")
+    if cluster == "local":
+        from launcher.executors import local
+
+        run = local.ScriptExecutor(
+            runs, plan.config.name, script, {"SGL_LAUNCH": launcher}
+        ).submit_script()
+        return run, run.job_id
+    from launcher.executors import slurm
+
+    os.environ["SGL_LAUNCH"] = launcher
+    submitted = slurm.ScriptExecutor(runs, plan.config.name, script, options).submit_script()
+    return RunFolder(submitted.folder), submitted.parsable
+
+
+def _dry_command(plan: Plan, cluster: Cluster, options: tuple[str, ...]) -> str:
+    if cluster == "local":
+        return "bash job.sh"
+    from launcher.executors.slurm import sbatch_command
+
+    return shlex.join(sbatch_command("job.sh", Path(plan.config.runs), plan.config.name, options))

@@ -1,0 +1,96 @@
+"""`sgl-launch warmup [JOB|ADDRESS]`: the request sweep, alone and as often as one likes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from launcher.commands.options import json_option, runs_option
+from launcher.errors import InputError
+from launcher.runfolder import RunFolder, find_run, find_runs
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
+    try:
+        found = tuple(int(v) for v in value.split(",")) if value else ()
+    except ValueError:
+        found = (0,)
+    if any(n < 1 for n in found):
+        raise click.BadParameter("write whole numbers above 0, as 128,4096")
+    return found
+
+
+@click.command("warmup")
+@click.argument("target", metavar="[JOB|ADDRESS]", required=False)
+@click.option("--model", help="Served name; by default the one that is served.")
+@click.option("--prompt-tokens", callback=_numbers, metavar="N,N", help="Prompt lengths.")
+@click.option("--concurrency", callback=_numbers, metavar="N,N", help="Requests at once.")
+@click.option("--output-tokens", callback=_numbers, metavar="N,N", help="Output lengths.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Limit for the whole sweep.")
+@json_option
+@runs_option
+def command(
+    target: str | None,
+    model: str | None,
+    prompt_tokens: tuple[int, ...],
+    concurrency: tuple[int, ...],
+    output_tokens: tuple[int, ...],
+    timeout: float | None,
+    as_json: bool,
+    runs: Path,
+) -> None:
+    """Send requests of many sizes until the times are steady, and say whether it is warm.
+
+    TARGET is a job (id, name or run folder; the newest without one) or an address: IP, HOST:PORT
+    or a URL, port 8000 by default. An address needs no config and no job. Exit status 1 unless
+    the verdict is warm.
+    """
+    from warmup.requests import AddressError, Axes, Options, run
+    from warmup.requests.show import Live, show
+
+    options, expected, address, folder = Options(), None, target or "", None
+    job = _job(target, runs)
+    if job is not None:
+        from launcher.job.deployment import expected_workers, read_deployment
+        from launcher.job.warm import options_from_plan
+
+        deployment = read_deployment(job)
+        options, expected = options_from_plan(deployment.plan), expected_workers(deployment)
+        address, model, folder = deployment.endpoint, model or deployment.model, job
+    old = options.sizing.axes
+    axes = Axes(
+        prompt_tokens or old.prompts, concurrency or old.concurrencies, output_tokens or old.outputs
+    )
+    options = replace(
+        options,
+        sizing=replace(options.sizing, axes=axes),
+        time_limit=timeout or options.time_limit,
+    )
+    try:
+        with Live() as live:
+            report = run(
+                address, model=model, options=options, expected_workers=expected, progress=live
+            )
+    except AddressError as e:
+        raise InputError(str(e)) from None
+    if folder is not None:
+        folder.write_json("warmup.json", report.to_dict())
+    if as_json:
+        click.echo(report.to_json(), nl=False)
+    else:
+        show(report)
+    sys.exit(0 if report.verdict.warm else 1)
+
+
+def _job(target: str | None, runs: Path) -> RunFolder | None:
+    """The job that is meant; None when the target is an address."""
+    if target is None:
+        return find_run(None, runs)
+    if Path(target).is_dir() or any(
+        target in (r.job_id, r.name, r.path.name) for r in find_runs(runs)
+    ):
+        return find_run(target, runs)
+    return None

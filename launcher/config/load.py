@@ -1,0 +1,227 @@
+"""Layers of YAML become one validated Config; every mistake is reported with its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from launcher.config.schema import Config, Part
+from launcher.config.suggest import nearest
+from launcher.config.yamlpos import KeyPath, parse, parse_file
+from launcher.files import data_path
+from launcher.errors import InputError, Place, Problem
+
+_MESSAGES = {
+    "missing": "this key is needed",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "string_type": "must be a text",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping (key: value)",
+    "model_type": "must be a mapping (key: value)",
+    "model_attributes_type": "must be a mapping (key: value)",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a config came from: lets later stages point at the line of a key."""
+
+    path: str
+    places: Mapping[KeyPath, Place]
+
+    def place(self, *keys: Any) -> Place:
+        """The place of the key, or of its nearest parent that was written."""
+        path = tuple(keys)
+        while path and path not in self.places:
+            path = path[:-1]
+        return self.places.get(path, Place(self.path))
+
+    def problem(self, message: str, *keys: Any) -> Problem:
+        return Problem(message, self.place(*keys), dotted(keys))
+
+
+def dotted(keys: Sequence[Any]) -> str:
+    out = ""
+    for key in keys:
+        out += f"[{key}]" if isinstance(key, int) else f".{key}" if out else str(key)
+    return out
+
+
+def site_files() -> list[Path]:
+    """Site files, weakest first: $SGL_LAUNCH_SITE alone, or the machine's, then the user's."""
+    if chosen := os.environ.get("SGL_LAUNCH_SITE"):
+        return [Path(chosen)]
+    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    files = [Path("/etc/sgl-launch/site.yaml"), config_home / "sgl-launch" / "site.yaml"]
+    return [f for f in files if f.is_file()]
+
+
+def site_value(key: str) -> Any:
+    """A top-level key of the site files; None when none sets it."""
+    value = None
+    for site in site_files():
+        value = _mapping(site)[0].get(key, value)
+    return value
+
+
+def find_config(name: str) -> Path:
+    """The config file of that name: as given, or one that ships with sgl-launch.
+
+    `configs/dsr1.yaml` works in any folder: what is not there is looked up among the shipped ones.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    shipped = data_path("configs")
+    candidate = shipped / path.name
+    if path.parent in (Path("configs"), Path()) and candidate.is_file():
+        return candidate
+    ready = sorted(f.name for f in shipped.glob("*.yaml"))
+    hint = nearest(path.name, ready) or f"; shipped configs: {', '.join(ready)}"
+    raise InputError(Problem(f"no such file{hint}", Place(name)))
+
+
+def load_config(
+    name: str, sets: Sequence[str] = (), *, sites: Sequence[Path] | None = None
+) -> tuple[Config, Source]:
+    """Load a config file over the site files, under `--set key=value` options.
+
+    Raises InputError with every mistake found.
+    """
+    path = find_config(name)
+    data: dict[str, Any] = {}
+    places: dict[KeyPath, Place] = {}
+    for site in site_files() if sites is None else sites:
+        _merge(data, places, *_mapping(site))
+    own, own_places = _mapping(path)
+    _merge(data, places, own, own_places)
+    for item in sets:
+        _merge(data, places, *_set(item))
+    source = Source(str(path), places)
+    config = validate(data, source)
+    return _resolve(config, path.parent), source
+
+
+def validate(data: Mapping[str, Any], source: Source) -> Config:
+    """Type and check the merged data; raises InputError with every mistake found."""
+    try:
+        return Config.model_validate(dict(data))
+    except ValidationError as e:
+        raise InputError(*_problems(e, source)) from None
+
+
+def _resolve(config: Config, folder: Path) -> Config:
+    path = config.model.path
+    if not path.startswith("./"):
+        return config
+    model = config.model.model_copy(update={"path": str((folder / path).resolve())})
+    if model.served_name is None:
+        model = model.model_copy(update={"served_name": Path(path).name})
+    return config.model_copy(update={"model": model})
+
+
+def _mapping(path: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
+    data, places = parse_file(path)
+    if data is None:
+        raise InputError(Problem("the file is empty", Place(str(path))))
+    if not isinstance(data, dict):
+        raise InputError(Problem("must be a mapping (key: value)", Place(str(path), 1, 1)))
+    return data, places
+
+
+def _set(item: str) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
+    key, equals, text = item.partition("=")
+    place = Place(f"--set {item}")
+    if not equals or not key or any(not part for part in key.split(".")):
+        raise InputError(Problem("write it as --set key.key=value", place))
+    value, _ = parse(text, str(place))
+    path = tuple(key.split("."))
+    data: Any = value
+    for part in reversed(path):
+        data = {part: data}
+    return data, {path[:n]: place for n in range(1, len(path) + 1)}
+
+
+def _merge(
+    base: dict[str, Any],
+    places: dict[KeyPath, Place],
+    over: Mapping[str, Any],
+    over_places: Mapping[KeyPath, Place],
+) -> None:
+    """Put `over` on top of `base`, in place: mappings merge, anything else is replaced."""
+
+    def merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:
+        for key, value in source.items():
+            if isinstance(value, dict) and isinstance(target.get(key), dict):
+                merge(target[key], value)
+            else:
+                target[key] = value
+
+    merge(base, over)
+    places.update(over_places)
+
+
+def _problems(error: ValidationError, source: Source) -> list[Problem]:
+    problems: list[Problem] = []
+    for item in error.errors():
+        keys = [k for k in item["loc"] if not _union_tag(k)]
+        kind = item["type"]
+        context = item.get("ctx", {})
+        if kind == "extra_forbidden":
+            valid = _valid_keys(keys[:-1])
+            hint = nearest(str(keys[-1]), valid) or f"; valid here: {', '.join(valid)}"
+            message = f"unknown key{hint}"
+        elif kind == "literal_error":
+            message = f"must be {context['expected']}, not {item['input']!r}"
+            if isinstance(item["input"], str):
+                message += nearest(item["input"], str(context["expected"]).split("'"))
+        elif kind == "value_error":
+            message = str(context["error"])
+        else:
+            message = _MESSAGES.get(kind) or item["msg"][:1].lower() + item["msg"][1:]
+            if kind not in ("missing",):
+                message += f", not {_short(item['input'])}"
+        problem = source.problem(message, *keys)
+        # a union reports once a branch: one message a key is enough
+        if not any(p.key == problem.key for p in problems):
+            problems.append(problem)
+        elif kind == "int_type" and problems[-1].key == problem.key:
+            message = f"must be 'auto' or a whole number, not {_short(item['input'])}"
+            problems[-1] = source.problem(message, *keys)
+    return problems
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _union_tag(key: Any) -> bool:
+    return isinstance(key, str) and (key.startswith(("literal[", "constrained-")) or key == "int")
+
+
+def _valid_keys(keys: Sequence[Any]) -> list[str]:
+    model: type[BaseModel] = Config
+    for key in keys:
+        field = model.model_fields.get(str(key))
+        if field is None:
+            return []
+        found = [t for t in _types(field.annotation) if isinstance(t, type)]
+        parts = [t for t in found if issubclass(t, BaseModel)]
+        if not parts:
+            return []
+        model = parts[0]
+    assert issubclass(model, (Part, BaseModel))
+    return list(model.model_fields)
+
+
+def _types(annotation: Any) -> list[Any]:
+    args = getattr(annotation, "__args__", None)
+    return [t for a in args for t in _types(a)] if args else [annotation]

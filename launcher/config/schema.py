@@ -1,0 +1,257 @@
+"""The schema of a config file. Field descriptions become docs/config.md."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(
+            "use letters, digits, '.', '_' and '-', at most 63 of them, a letter or digit first"
+        )
+    return value
+
+
+def _one_line(value: str) -> str:
+    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+        raise ValueError("must be one line of text without control characters")
+    return value
+
+
+def _env(value: dict[str, Any]) -> dict[str, str]:
+    out = {}
+    for key, item in value.items():
+        if not ENV_NAME.fullmatch(str(key)):
+            raise ValueError(f"{key!r} is not the name of an environment variable")
+        if item is None or isinstance(item, (dict, list)):
+            raise ValueError(f"{key} must be a text, a number, true or false")
+        if isinstance(item, bool):
+            item = "true" if item else "false"
+        out[str(key)] = _one_line(str(item))
+    return out
+
+
+def _flags(value: dict[str, Any]) -> dict[str, Any]:
+    """Flag names as SGLang spells them: `tp_size` and `--tp-size` are `tp-size`."""
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        flag = str(key).removeprefix("--").replace("_", "-")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", flag):
+            raise ValueError(f"{key!r} is not the name of a flag")
+        if flag in out:
+            raise ValueError(f"{flag} is given twice, as {key!r} too")
+        for text in item if isinstance(item, list) else [item]:
+            if isinstance(text, str):
+                _one_line(text)
+        out[flag] = item
+    return out
+
+
+def _text(value: Any) -> Any:
+    """Numbers are fine where a text is meant: `account: 17`."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]
+Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
+Env = Annotated[dict[Any, Any], AfterValidator(_env)]
+Flags = Annotated[dict[Any, Any], AfterValidator(_flags)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+AutoPort = Literal["auto"] | Port
+Count = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    """One mapping of the config: typed, frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Model(Part):
+    """The model that is served."""
+
+    path: Text = Field(
+        description="Model folder as the workers see it (inside the container, if there is one). "
+        "A path that begins with `./` is taken from the config file's folder."
+    )
+    served_name: Text | None = Field(
+        default=None, description="Name that clients ask for; the path when it is not given."
+    )
+
+
+class Container(Part):
+    """The container that workers, frontend, NATS and etcd run in."""
+
+    runtime: Literal["none", "pyxis", "apptainer"] = Field(
+        default="none", description="How a container is started on the nodes."
+    )
+    image: Text | None = Field(default=None, description="Image, as the runtime names it.")
+    mounts: list[Text] = Field(
+        default_factory=list, description="`SOURCE:TARGET[:OPTIONS]`, a list."
+    )
+    options: list[Text] = Field(
+        default_factory=list, description="Further options for the runtime, word by word."
+    )
+
+
+class Slurm(BaseModel):
+    """The allocation. Any other sbatch option can stand here by its long name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    gpus_per_node: Count = Field(default=8, description="GPUs on each node.")
+    gpu_request: Literal["gpus-per-node", "gres", "none"] = Field(
+        default="gpus-per-node",
+        description="How the script asks for them: `--gpus-per-node`, `--gres=gpu:N`, "
+        "or not at all (clusters that hand out whole nodes).",
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The sbatch options given, by their dashed long names."""
+        extra = self.__pydantic_extra__ or {}
+        return {str(k).replace("_", "-"): v for k, v in extra.items()}
+
+
+class Network(Part):
+    """The network that nodes reach each other by."""
+
+    interface: Text | None = Field(
+        default=None,
+        description="Interface whose address each node is reached at (`ib0`, `eth0`); "
+        "the one of the default route when it is not given.",
+    )
+
+
+class Ports(Part):
+    """TCP ports. What is `auto` comes from a free block chosen from the job's id."""
+
+    base: AutoPort = Field(
+        default="auto",
+        description="First port of the job's block. `auto`: from the job id, and moved on until "
+        "the whole block is free on every node, so that jobs can share nodes.",
+    )
+    bootstrap: AutoPort = Field(
+        default="auto",
+        description="Port of SGLang's disaggregation bootstrap server on a prefill worker's head. "
+        "A further worker on the same node takes the next port.",
+    )
+
+
+class Role(Part):
+    """The workers of one role."""
+
+    workers: Count = Field(default=1, description="How many workers (worker groups).")
+    args: Flags = Field(
+        default_factory=dict,
+        description="SGLang's flags by their own names, without `--`. `true` sets a switch, "
+        "`false` leaves it out, a list gives several values.",
+    )
+    env: Env = Field(default_factory=dict, description="Environment of these workers.")
+
+
+class Frontend(Part):
+    """The OpenAI-compatible address that clients talk to."""
+
+    port: AutoPort = Field(default=8000, description="HTTP port, or `auto`.")
+    router_mode: Text | None = Field(
+        default=None, description="How requests are spread: `round-robin`, `random`, `kv`, ..."
+    )
+    args: Flags = Field(default_factory=dict, description="Further flags of the frontend.")
+    env: Env = Field(default_factory=dict, description="Environment of the frontend.")
+
+
+class Timeouts(Part):
+    """Limits in seconds."""
+
+    services: Annotated[float, Field(gt=0)] = Field(
+        default=60, description="NATS and etcd must answer within this."
+    )
+    ready: Annotated[float, Field(gt=0)] = Field(
+        default=3600, description="Every worker must answer a request within this."
+    )
+    stop: Annotated[float, Field(gt=0, le=25)] = Field(
+        default=8,
+        description="Processes get this long to end by themselves before they are killed. "
+        "Slurm's KillWait (30 s unless the site changed it) must be longer.",
+    )
+
+
+class WarmupRequests(Part):
+    """The request sweep after the workers are ready."""
+
+    enabled: bool = Field(default=True, description="Run it as part of the job.")
+    prompt_tokens: list[Count] | None = Field(
+        default=None, description="Prompt lengths, in tokens; from the workers' limits if not given."
+    )
+    concurrency: list[Count] | None = Field(
+        default=None, description="Requests at once; from the workers' limits if not given."
+    )
+    output_tokens: list[Count] | None = Field(
+        default=None, description="Output lengths, in tokens."
+    )
+    timeout: Annotated[float, Field(gt=0)] = Field(
+        default=1800, description="Limit for the whole sweep, in seconds."
+    )
+    required: bool = Field(
+        default=False, description="End the job if the sweep's verdict is not `warm`."
+    )
+
+
+class Warmup(Part):
+    """What is warmed before the job counts as warm."""
+
+    requests: WarmupRequests = Field(default_factory=WarmupRequests)
+
+
+class Config(Part):
+    """One deployment."""
+
+    name: Name = Field(description="Name of the deployment, of the job and of its run folder.")
+    engine: Literal["dynamo", "mocker"] = Field(
+        default="dynamo",
+        description="What a worker is: `dynamo` (SGLang under Dynamo) or `mocker` (Dynamo's "
+        "mocker, no GPU: `--set engine=mocker` rehearses any config).",
+    )
+    model: Model
+    python: Text | None = Field(
+        default=None,
+        description="Python that has SGLang and Dynamo, as the workers see it. Default `python3`; "
+        "for the mocker the Python that runs sgl-launch.",
+    )
+    container: Container = Field(default_factory=Container)
+    slurm: Slurm = Field(default_factory=Slurm)
+    network: Network = Field(default_factory=Network)
+    ports: Ports = Field(default_factory=Ports)
+    prefill: Role | None = None
+    decode: Role | None = None
+    aggregated: Role | None = None
+    mocker: Flags = Field(
+        default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`)."
+    )
+    env: Env = Field(default_factory=dict, description="Environment of every process.")
+    frontend: Frontend = Field(default_factory=Frontend)
+    timeouts: Timeouts = Field(default_factory=Timeouts)
+    warmup: Warmup = Field(default_factory=Warmup)
+    runs: Text = Field(
+        default="runs",
+        description="Folder for run folders, on storage that every node sees; "
+        "relative to where the job is submitted.",
+    )
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """The roles that have workers, in the order in which they take nodes."""
+        pairs = (("prefill", self.prefill), ("decode", self.decode), ("aggregated", self.aggregated))
+        return {name: role for name, role in pairs if role is not None}
+
+    @property
+    def served_name(self) -> str:
+        return self.model.served_name or self.model.path

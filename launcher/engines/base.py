@@ -1,0 +1,109 @@
+"""What every engine answers: the commands of workers, services and frontend."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from launcher.config import Config, Source
+from launcher.config.schema import Role
+from launcher.errors import Problem
+from launcher.ports import Offset
+from launcher.words import Ref, Word
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process: its words, and the environment that it has beyond the job's."""
+
+    argv: tuple[Word, ...]
+    env: Mapping[str, Word] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an engine may ask about while it makes a command."""
+
+    config: Config
+    ports: Mapping[str, Offset]
+
+
+class Engine(Protocol):
+    """One way of serving. Runs in the plan: pure, no processes, no files."""
+
+    def problems(self, config: Config, source: Source) -> list[Problem]:
+        """Mistakes that only this engine can see."""
+
+    def worker(self, context: Context, role_name: str, role: Role) -> Command:
+        """The command of every rank of a role's workers.
+
+        It may refer to GROUP, RANK, NNODES, HEAD_ADDR, NODE_ADDR, SERVICES_ADDR and to a port of
+        launcher.ports as <NAME>_PORT.
+        """
+
+    def services(self, context: Context) -> dict[str, Command]:
+        """NATS and etcd, by name; may refer to SCRATCH, NODE_ADDR and the services' ports."""
+
+    def frontend(self, context: Context) -> Command:
+        """What answers clients."""
+
+
+# The launcher gives these out itself: setting one is an error that names the better place.
+OWNED_FLAGS = {
+    "dist-init-addr": "given out by the launcher: the address of the worker's rank 0",
+    "nccl-init-addr": "given out by the launcher, as dist-init-addr",
+    "nnodes": "follows from tp-size x pp-size and slurm.gpus_per_node",
+    "node-rank": "given out by the launcher on each node",
+    "host": "given out by the launcher: each node's address on network.interface",
+    "port": "given out by the launcher; clients use frontend.port",
+    "disaggregation-mode": "follows from the role (prefill, decode or aggregated)",
+    "disaggregation-bootstrap-port": "set ports.bootstrap instead",
+    "model-path": "set model.path instead",
+    "model": "set model.path instead",
+    "served-model-name": "set model.served_name instead",
+    "base-gpu-id": "given out by the launcher: each worker sees its own GPUs only",
+}
+
+
+def owned_problems(config: Config, source: Source) -> list[Problem]:
+    """One problem for each flag that the launcher gives out itself."""
+    return [
+        source.problem(f"not to be set here: {OWNED_FLAGS[name]}", role_name, "args", _written(
+            source, role_name, name
+        ))
+        for role_name, role in config.roles.items()
+        for name in role.args
+        if name in OWNED_FLAGS
+    ]
+
+
+def _written(source: Source, role: str, flag: str) -> str:
+    """The flag as the file spells it, so that its line is found."""
+    for spelling in (flag, flag.replace("-", "_"), "--" + flag):
+        if (role, "args", spelling) in source.places:
+            return spelling
+    return flag
+
+
+def flag_words(args: Mapping[str, Any]) -> tuple[str, ...]:
+    """Flags as words: true is a switch, false and null leave out, a list gives several values."""
+    words: list[str] = []
+    for name, value in args.items():
+        if value is False or value is None:
+            continue
+        words.append("--" + name)
+        if value is True:
+            continue
+        if isinstance(value, dict):
+            words.append(json.dumps(value, sort_keys=True))
+        elif isinstance(value, list):
+            words += [str(v) for v in value]
+        else:
+            words.append(str(value))
+    return tuple(words)
+
+
+def ref(text: str) -> Ref:
+    return Ref(text)

@@ -1,0 +1,81 @@
+"""Dynamo's mocker in place of SGLang: no GPU, every other process real.
+
+`--set engine=mocker` rehearses any config: SGLang's flags still decide the layout, those with a
+counterpart in the mocker are translated, the rest are left out.
+"""
+
+from __future__ import annotations
+
+from launcher.config import Config, Source
+from launcher.config.schema import Role
+from launcher.engines.base import Command, Context, flag_words
+from launcher.engines.dynamo import DynamoEngine, worker_env
+from launcher.errors import Problem
+from launcher.words import Ref, Word
+
+# SGLang's flag -> the mocker's (python -m dynamo.mocker --help, Dynamo 1.4.2)
+TRANSLATED = {
+    "page-size": "sglang-page-size",
+    "chunked-prefill-size": "sglang-chunked-prefill-size",
+    "max-prefill-tokens": "sglang-max-prefill-tokens",
+    "max-running-requests": "max-num-seqs",
+    "context-length": "max-model-len",
+}
+
+
+class MockerEngine(DynamoEngine):
+    """Implements launcher.engines.base.Engine."""
+
+    def problems(self, config: Config, source: Source) -> list[Problem]:
+        found = super().problems(config, source)
+        if config.container.runtime != "none":
+            found.append(
+                source.problem(
+                    "the mocker runs without a container; add --set container.runtime=none",
+                    "container",
+                    "runtime",
+                )
+            )
+        return found
+
+    def worker(self, context: Context, role_name: str, role: Role) -> Command:
+        config = context.config
+        mode = "agg" if role_name == "aggregated" else role_name
+        words: list[Word] = [
+            Ref("${LAUNCH_PYTHON}"),
+            "-m",
+            "launcher.job.mocker_rank",
+            "--group",
+            Ref("${GROUP}"),
+            "--rank",
+            Ref("${RANK}"),
+            "--nnodes",
+            Ref("${NNODES}"),
+            "--dist-init-addr",
+            Ref("${HEAD_ADDR}:${DIST_INIT_PORT}"),
+            "--",
+            "--model-path",
+            config.model.path,
+            "--model-name",
+            config.served_name,
+            "--engine-type",
+            "sglang",
+            "--disaggregation-mode",
+            mode,
+        ]
+        if role_name == "prefill":
+            words += ["--bootstrap-ports", Ref("${BOOTSTRAP_PORT}")]
+        flags = {TRANSLATED[k]: v for k, v in role.args.items() if k in TRANSLATED}
+        if role.args.get("disable-radix-cache") is True:
+            flags["no-enable-prefix-caching"] = True
+        env = {
+            **worker_env(),
+            # without it the mocker's /health stays 503
+            "DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS": '["generate"]',
+            **role.env,
+        }
+        return Command((*words, *flag_words({**flags, **config.mocker})), env)
+
+    def frontend(self, context: Context) -> Command:
+        command = super().frontend(context)
+        return Command((Ref("${LAUNCH_PYTHON}"), *command.argv[1:]), command.env)

@@ -1,0 +1,1 @@
+"""Executors: hand a script to Slurm, or start it on this machine."""

@@ -1,0 +1,81 @@
+"""Follow a job's events until it has reached a state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from launcher.errors import WorkError
+from launcher.jobstate import job_state
+from launcher.runfolder import Event, RunFolder
+
+# what must have happened: (stage, state) of an event
+REACHED = {
+    "ready": {("ready", "done")},
+    "warm": {("warm", "done"), ("warm", "failed")},
+    "done": {("stop", "done")},
+}
+
+
+def describe(event: Event, begin: float) -> str | None:
+    """An event as a progress line; None for those that only machines read."""
+    if event.state == "started" and event.stage in ("nats", "etcd", "frontend"):
+        return None
+    detail = f"  {event.detail}" if event.detail else ""
+    return f"{event.time - begin:8.1f} s  {event.stage:<12} {event.state}{detail}"
+
+
+def wait_for(
+    run: RunFolder, target: str, timeout: float | None, say: Callable[[str], None]
+) -> None:
+    """Returns once the job has reached `target` (ready, warm or done).
+
+    A job without a warm-up counts as warm when it is ready. Raises WorkError when the job ends
+    before that (with its reason), when a `done` job failed, or after `timeout` seconds.
+    """
+    begin = time.monotonic()
+    first: float | None = None
+    seen = 0
+    queued = ""
+    while True:
+        state = job_state(run)
+        events = run.events()
+        for event in events[seen:]:
+            first = event.time if first is None else first
+            line = describe(event, first)
+            if line:
+                say(line)
+        seen = len(events)
+        failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
+        if _reached(run, events, target):
+            if target == "done" and failure is not None:
+                raise WorkError(f"{run.path.name} {failure.state}: {failure.detail}")
+            if target == "warm" and failure is not None and failure.stage == "warm":
+                raise WorkError(f"{run.path.name} is not warm: {failure.detail}")
+            return
+        if state.ended and not _fresh(events):
+            reason = f"{failure.stage} {failure.state}: {failure.detail}" if failure else ""
+            raise WorkError(
+                f"{run.path.name} has ended ({state.state}) before it was {target}. "
+                f"{reason or f'See {run.path}/logs and {run.path}.out'}"
+            )
+        if state.state == "PENDING" and state.reason != queued:
+            queued = state.reason
+            say(f"           queued       {queued}")
+        if timeout is not None and time.monotonic() - begin > timeout:
+            raise WorkError(f"{run.path.name} is not {target} after {timeout:.0f} s")
+        time.sleep(0.2 if state.source == "process" or not state.source else 0.5)
+
+
+def _reached(run: RunFolder, events: list[Event], target: str) -> bool:
+    reached = REACHED[target]
+    if target == "warm":
+        plan = run.json("plan.json")
+        if plan and not plan["config"]["warmup"]["requests"]["enabled"]:
+            reached = REACHED["ready"]
+    return any((e.stage, e.state) in reached for e in events)
+
+
+def _fresh(events: list[Event]) -> bool:
+    """Whether the last event is so new that more may come."""
+    return bool(events) and time.time() - events[-1].time < 1.0

@@ -1,0 +1,1 @@
+"""What runs inside a job, called by its script: readiness, warm-up, the mocker's ranks."""

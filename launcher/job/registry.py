@@ -1,0 +1,51 @@
+"""Dynamo's registrations in etcd: which worker groups are there, under which lease."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PREFIX = "v1/instances/"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A worker's `generate` endpoint: `address` is HOST:PORT of its request plane."""
+
+    component: str
+    instance_id: int
+    address: str
+
+
+def connect(host: str, port: int, timeout: float = 5.0) -> Any:
+    """A client of the job's etcd; raises pyetcd's exceptions."""
+    import pyetcd
+
+    return pyetcd.client(host=host, port=port, timeout=timeout)
+
+
+def parse(values: Iterable[bytes]) -> list[Registration]:
+    """Registrations from the values below PREFIX; what is not a worker's is left out."""
+    found = []
+    for raw in values:
+        try:
+            value: Mapping[str, Any] = json.loads(raw)
+            # other endpoints (the KV router's own) are registered beside it
+            if value.get("endpoint") != "generate":
+                continue
+            tcp = str(value.get("transport", {}).get("tcp", ""))
+            found.append(
+                Registration(
+                    str(value["component"]), int(value["instance_id"]), tcp.partition("/")[0]
+                )
+            )
+        except (ValueError, KeyError, AttributeError, TypeError):
+            continue
+    return found
+
+
+def registrations(client: Any) -> list[Registration]:
+    """What is registered now; raises pyetcd's exceptions."""
+    return parse(value for value, _ in client.get_prefix(PREFIX))

@@ -1,0 +1,90 @@
+"""What state a job is in: from Slurm (squeue, else scontrol, else sacct), or from its process."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+
+from launcher.processes import is_alive
+from launcher.runfolder import RunFolder
+
+ENDED = frozenset(
+    "COMPLETED FAILED CANCELLED TIMEOUT NODE_FAIL PREEMPTED OUT_OF_MEMORY BOOT_FAIL DEADLINE "
+    "ENDED".split()
+)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """`state` is Slurm's word for it, `RUNNING` or `ENDED` for a local job, `UNKNOWN` if nobody
+    can tell; `reason` is Slurm's reason or why it is unknown; `source` is who said so."""
+
+    state: str
+    reason: str = ""
+    source: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+
+def is_local(run: RunFolder) -> bool:
+    return (run.path / "local.json").exists()
+
+
+def job_state(run: RunFolder) -> JobState:
+    """The job's state now; never raises."""
+    if is_local(run):
+        process = run.json("local.json") or {}
+        alive = is_alive(int(process.get("pid", 0)), process.get("start_time"))
+        return JobState("RUNNING" if alive else "ENDED", "", "process")
+    return slurm_state(run.job_id)
+
+
+def slurm_state(job_id: str) -> JobState:
+    """Ask Slurm about a job; never raises."""
+    said = []
+    for source, command, parse in (
+        ("squeue", ["squeue", "-h", "-j", job_id, "-o", "%T|%r"], parse_squeue),
+        ("scontrol", ["scontrol", "-o", "show", "job", job_id], parse_scontrol),
+        ("sacct", ["sacct", "-n", "-X", "-P", "-j", job_id, "-o", "state"], parse_sacct),
+    ):
+        code, output = run_command(command)
+        state = parse(output) if code == 0 else None
+        if state:
+            return JobState(state.state, state.reason, source)
+        said.append(f"{source}: {output.strip().splitlines()[-1] if output.strip() else 'nothing'}")
+    return JobState("UNKNOWN", "; ".join(said))
+
+
+def parse_squeue(output: str) -> JobState | None:
+    """Output of `squeue -h -o '%T|%r'`; None for a job that it does not know."""
+    line = output.strip().splitlines()[0] if output.strip() else ""
+    state, bar, reason = line.partition("|")
+    return JobState(state, "" if reason == "None" else reason) if bar else None
+
+
+def parse_scontrol(output: str) -> JobState | None:
+    """Output of `scontrol -o show job`."""
+    fields = dict(w.split("=", 1) for w in output.split() if "=" in w)
+    if "JobState" not in fields:
+        return None
+    reason = fields.get("Reason", "None")
+    return JobState(fields["JobState"], "" if reason == "None" else reason)
+
+
+def parse_sacct(output: str) -> JobState | None:
+    """Output of `sacct -n -X -P -o state`; `CANCELLED by 0` is CANCELLED."""
+    words = output.split()
+    return JobState(words[0]) if words and words[0].isupper() else None
+
+
+def run_command(command: list[str], timeout: float = 15) -> tuple[int, str]:
+    """Exit status and output (stderr's too when it failed); 127 when the program is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    except FileNotFoundError:
+        return 127, f"{command[0]} is not on PATH"
+    except subprocess.TimeoutExpired:
+        return 124, f"{command[0]} did not answer within {timeout:.0f} s"
+    return done.returncode, done.stdout if done.returncode == 0 else done.stdout + done.stderr

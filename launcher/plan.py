@@ -1,0 +1,330 @@
+"""The plan: everything that is known before a job has nodes. Pure; Config in, Plan out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from launcher.config import Config, Source
+from launcher.engines import Command, Context, engine_for
+from launcher.errors import InputError, Problem
+from launcher.containers import container_problems
+from launcher.ports import FIRST, LAST, Offset, block_size, group_ports, service_ports
+from launcher.slurm_options import slurm_problems
+from launcher.topology import Topology, topology
+from launcher.words import Word, shown
+
+Cluster = Literal["slurm", "local"]
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One process slot of a worker group: `node` is an index into the allocation's node list.
+
+    `gpus` are positions among the GPUs that the job has on that node.
+    """
+
+    rank: int
+    node: int
+    gpus: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A worker group: one worker, its ranks and its ports on its head node (rank 0's)."""
+
+    name: str
+    role: str
+    index: int
+    slot: int
+    ranks: tuple[Rank, ...]
+    ports: dict[str, Offset]
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        return tuple(r.node for r in self.ranks)
+
+
+@dataclass(frozen=True)
+class RolePlan:
+    """All workers of one role: the command that each of their ranks becomes."""
+
+    name: str
+    topology: Topology
+    command: Command
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who runs where, with what. `config` holds what needs no further thought."""
+
+    config: Config
+    cluster: Cluster
+    nodes: int
+    roles: tuple[RolePlan, ...]
+    services: dict[str, Command]
+    service_ports: dict[str, Offset]
+    frontend: Command
+    port_block: int
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(g for role in self.roles for g in role.groups)
+
+    @property
+    def head_node(self) -> int:
+        """The head node of the first prefill worker: NATS, etcd and the frontend are there."""
+        return self.groups[0].ranks[0].node
+
+
+def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Plan:
+    """Lay a config's workers out over nodes. Raises InputError with every mistake found."""
+    problems = _role_problems(config, source)
+    problems += slurm_problems(config, source)
+    problems += container_problems(config, source)
+    engine = engine_for(config)
+    problems += engine.problems(config, source)
+    topologies: dict[str, Topology] = {}
+    for name, role in config.roles.items():
+        try:
+            topologies[name] = topology(name, role, config.slurm.gpus_per_node, source)
+        except InputError as e:
+            problems += e.problems
+    if problems:
+        raise InputError(*problems)
+
+    groups = _place(config, topologies, cluster)
+    last_slot = max(g.slot for g in groups)
+    block = block_size(last_slot + 1)
+    ports = service_ports(config)
+    _check_ports(config, source, groups, ports, block)
+    context = Context(config=config, ports=ports)
+    roles = tuple(
+        RolePlan(
+            name=name,
+            topology=topologies[name],
+            command=engine.worker(context, name, role),
+            groups=tuple(g for g in groups if g.role == name),
+        )
+        for name, role in config.roles.items()
+    )
+    return Plan(
+        config=config,
+        cluster=cluster,
+        nodes=max(r.node for g in groups for r in g.ranks) + 1,
+        roles=roles,
+        services=engine.services(context),
+        service_ports=ports,
+        frontend=engine.frontend(context),
+        port_block=block,
+    )
+
+
+def _role_problems(config: Config, source: Source) -> list[Problem]:
+    roles = set(config.roles)
+    if roles in ({"aggregated"}, {"prefill", "decode"}):
+        return []
+    if not roles:
+        return [source.problem("give `prefill` and `decode`, or `aggregated`: there is no worker")]
+    if "aggregated" in roles:
+        return [
+            source.problem(
+                "an aggregated deployment has no prefill or decode; keep one of the two kinds",
+                "aggregated",
+            )
+        ]
+    (only,) = roles
+    other = "decode" if only == "prefill" else "prefill"
+    return [source.problem(f"there is no `{other}`; disaggregation needs both roles", only)]
+
+
+def _place(config: Config, topologies: dict[str, Topology], cluster: Cluster) -> tuple[Group, ...]:
+    """First fit in the order of the config: a worker smaller than a node shares one."""
+    per_node = config.slurm.gpus_per_node
+    groups: list[Group] = []
+    node, used = 0, 0  # the node being filled, and the GPUs taken on it
+    slots: dict[int, int] = {}  # workers on each node so far
+    for role, shape in topologies.items():
+        for index in range(shape.workers):
+            if used + shape.gpus_per_rank > per_node or (shape.nodes > 1 and used):
+                node, used = node + 1, 0
+            nodes = range(node, node + shape.nodes)
+            # local ranks share one machine: the GPUs of "node" n come after those of node n-1
+            shift = per_node if cluster == "local" else 0
+            ranks = tuple(
+                Rank(
+                    rank,
+                    at,
+                    tuple(at * shift + g for g in range(used, used + shape.gpus_per_rank)),
+                )
+                for rank, at in enumerate(nodes)
+            )
+            slot = len(groups) if cluster == "local" else slots.get(node, 0)
+            for at in nodes:
+                slots[at] = slots.get(at, 0) + 1
+            groups.append(
+                Group(
+                    f"{role}-{index}",
+                    role,
+                    index,
+                    slot,
+                    ranks,
+                    group_ports(config, role, index, slot, _bootstrap_turn(groups, role, node)),
+                )
+            )
+            used += shape.gpus_per_rank
+            if shape.nodes > 1:
+                node, used = node + shape.nodes, 0
+    return tuple(groups)
+
+
+def _bootstrap_turn(groups: list[Group], role: str, node: int) -> int:
+    """How many groups of this role have their head on this node already."""
+    return sum(1 for g in groups if g.role == role and g.ranks[0].node == node)
+
+
+def _check_ports(
+    config: Config,
+    source: Source,
+    groups: tuple[Group, ...],
+    services: dict[str, Offset],
+    block: int,
+) -> None:
+    """Fixed ports must differ on a node, from each other and from a fixed block."""
+    taken: dict[tuple[int, int], str] = {}
+    problems = []
+
+    def claim(node: int, port: Offset, what: str, *keys: str) -> None:
+        number = port.fixed
+        base = config.ports.base
+        if number is None:
+            return
+        if number > 65535:
+            problems.append(source.problem(f"port {number} ({what}) is above 65535", *keys))
+        if base != "auto" and base <= number < base + block:
+            problems.append(
+                source.problem(
+                    f"port {number} ({what}) lies in the job's own block "
+                    f"{base}..{base + block - 1} (ports.base)",
+                    *keys,
+                )
+            )
+        if other := taken.get((node, number)):
+            problems.append(
+                source.problem(
+                    f"port {number} is wanted twice on node {node}: {other} and {what}", *keys
+                )
+            )
+        taken[node, number] = what
+
+    if config.ports.base != "auto" and config.ports.base + block > 65536:
+        problems.append(
+            source.problem(
+                f"the job needs {block} ports from here; choose {65536 - block} or less",
+                "ports",
+                "base",
+            )
+        )
+    head = groups[0].ranks[0].node
+    claim(head, services["frontend"], "the frontend", "frontend", "port")
+    for group in groups:
+        if "bootstrap" in group.ports:
+            claim(
+                group.ranks[0].node,
+                group.ports["bootstrap"],
+                f"{group.name}'s bootstrap server",
+                "ports",
+                "bootstrap",
+            )
+    if problems:
+        raise InputError(*problems)
+
+
+def rank_values(plan: Plan, group: Group, rank: Rank) -> dict[str, str]:
+    """The script's variables of one rank, as far as they are known before the job runs."""
+    names = {p.upper() + "_PORT": str(v) for p, v in {**plan.service_ports, **group.ports}.items()}
+    head = f"<node{plan.head_node}>"
+    return {
+        **names,
+        "GROUP": group.name,
+        "RANK": str(rank.rank),
+        "NNODES": str(len(group.ranks)),
+        "HEAD_ADDR": f"<node{group.ranks[0].node}>",
+        "NODE_ADDR": f"<node{rank.node}>",
+        "SERVICES_ADDR": head,
+    }
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The stable shape of `plan --json` and plan.json (docs/plan.md describes each key).
+
+    Nodes are indices into the allocation. A port is a number, or `P+n`: n above the base that the
+    job finds for its block. `<nodeN>` stands for the address of node N.
+    """
+    return {
+        "schema": 1,
+        "name": plan.config.name,
+        "engine": plan.config.engine,
+        "cluster": plan.cluster,
+        "nodes": plan.nodes,
+        "gpus_per_node": plan.config.slurm.gpus_per_node,
+        "model": {"path": plan.config.model.path, "served_name": plan.config.served_name},
+        "ports": {
+            "base": plan.config.ports.base,
+            "block": plan.port_block,
+            "first": FIRST,
+            "last": LAST,
+        },
+        "groups": [
+            _group_json(plan, role, group) for role in plan.roles for group in role.groups
+        ],
+        "services": {
+            name: {
+                "node": plan.head_node,
+                "port": plan.service_ports[name].json(),
+                **_command_json(command, _service_values(plan)),
+            }
+            for name, command in plan.services.items()
+        },
+        "frontend": {
+            "node": plan.head_node,
+            "port": plan.service_ports["frontend"].json(),
+            **_command_json(plan.frontend, _service_values(plan)),
+        },
+        "config": plan.config.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _service_values(plan: Plan) -> dict[str, str]:
+    ports = {p.upper() + "_PORT": str(v) for p, v in plan.service_ports.items()}
+    node = f"<node{plan.head_node}>"
+    return {**ports, "NODE_ADDR": node, "SERVICES_ADDR": node}
+
+
+def _group_json(plan: Plan, role: RolePlan, group: Group) -> dict[str, Any]:
+    values = rank_values(plan, group, group.ranks[0])
+    return {
+        "name": group.name,
+        "role": group.role,
+        "index": group.index,
+        "nodes": list(group.nodes),
+        "ranks": [{"rank": r.rank, "node": r.node, "gpus": list(r.gpus)} for r in group.ranks],
+        "gpus": sum(len(r.gpus) for r in group.ranks),
+        "ports": {name: port.json() for name, port in group.ports.items()},
+        # rank 0's; the others differ in their --node-rank and own address alone
+        **_command_json(role.command, values),
+    }
+
+
+def _command_json(command: Command, values: dict[str, str]) -> dict[str, Any]:
+    def text(word: Word) -> str:
+        return shown(word, values)
+
+    return {
+        "argv": [text(w) for w in command.argv],
+        "env": {k: text(w) for k, w in command.env.items()},
+    }
+
+
+__all__ = ["Cluster", "Group", "Plan", "Rank", "RolePlan", "make_plan", "to_json"]

@@ -1,0 +1,73 @@
+"""Ports of a job: offsets in one block, so that jobs that share nodes do not meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from launcher.config import Config
+
+# Blocks lie below Linux's ephemeral ports (net.ipv4.ip_local_port_range starts at 32768).
+FIRST, LAST = 20000, 32767
+
+SERVICES = {"nats": 0, "nats_monitor": 1, "etcd": 2, "etcd_peer": 3, "frontend": 4}
+_SERVICES_SIZE = 16
+# SGLang takes the rendezvous port and the ones after it (P to P+8 were seen in use).
+GROUP = {"dist_init": 0, "bootstrap": 10, "system": 11, "rpc": 12}
+_GROUP_SIZE = 24
+# One size for nearly every job keeps the blocks of different jobs apart.
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Offset:
+    """A port: a fixed number, or `offset` above the base of the job's block."""
+
+    offset: int = 0
+    fixed: int | None = None
+
+    def json(self) -> int | str:
+        return self.fixed if self.fixed is not None else f"P+{self.offset}"
+
+    def __str__(self) -> str:
+        return str(self.json())
+
+
+def block_size(slots: int) -> int:
+    """Ports in a job's block, for at most `slots` workers with ports on one node."""
+    need = _SERVICES_SIZE + _GROUP_SIZE * slots
+    return -(-need // _BLOCK) * _BLOCK
+
+
+def _port(config: Config, offset: int, fixed: int | None = None) -> Offset:
+    if fixed is None and config.ports.base != "auto":
+        fixed = config.ports.base + offset
+    return Offset(offset, fixed)
+
+
+def service_ports(config: Config) -> dict[str, Offset]:
+    """Ports of NATS, etcd and the frontend on the head node."""
+    ports = {name: _port(config, offset) for name, offset in SERVICES.items()}
+    if config.frontend.port != "auto":
+        ports["frontend"] = Offset(SERVICES["frontend"], config.frontend.port)
+    return ports
+
+
+def group_ports(
+    config: Config, role: str, index: int, slot: int, bootstrap_turn: int
+) -> dict[str, Offset]:
+    """Ports of a worker group on its head node; `slot` tells apart the workers of one node.
+
+    `bootstrap_turn` counts the workers of the same role on this node: a fixed bootstrap port is
+    the first one's, the next takes the port after it.
+    """
+    base = _SERVICES_SIZE + _GROUP_SIZE * slot
+    ports = {
+        name: _port(config, base + offset)
+        for name, offset in GROUP.items()
+        if name != "bootstrap" or role == "prefill"
+    }
+    if role == "prefill" and config.ports.bootstrap != "auto":
+        ports["bootstrap"] = Offset(
+            base + GROUP["bootstrap"], config.ports.bootstrap + bootstrap_turn
+        )
+    return ports

@@ -1,0 +1,124 @@
+"""Plan in, job script out. Pure: the same plan and version give the same bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jinja2
+
+from launcher import __version__
+from launcher.containers import container_command
+from launcher.files import data_path
+from launcher.plan import Plan, to_json
+from launcher.slurm_options import sbatch_directives
+from launcher.words import Ref, quote
+
+
+def render(plan: Plan) -> str:
+    """The bash script of a plan, for Slurm or for this machine."""
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(data_path("templates")),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        comment_start_string="{%#",  # "{#" is bash: ${#HOST[@]}
+        comment_end_string="#%}",
+        finalize=_only_quoted,
+    )
+    env.filters.update(q=_q, words=_words, comment=_comment, verbatim=_verbatim)
+    return env.get_template(f"{plan.cluster}.sh.j2").render(_variables(plan))
+
+
+class _Quoted(str):
+    """A text that is safe in the script: it went through a filter."""
+
+
+def _only_quoted(value: Any) -> Any:
+    """Jinja2 calls this for every value it prints: an unquoted text is a bug, not a script."""
+    if isinstance(value, (_Quoted, int)) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"a template prints {value!r} without a filter")
+
+
+def _q(value: Any) -> _Quoted:
+    return _Quoted(quote(value))
+
+
+def _words(values: Any) -> _Quoted:
+    """A command over several lines, a flag with its values on each."""
+    lines: list[list[str]] = [[]]
+    for value in values:
+        if isinstance(value, str) and value.startswith("--") and lines[-1]:
+            lines.append([])
+        lines[-1].append(quote(value))
+    return _Quoted(" \\\n    ".join(" ".join(line) for line in lines))
+
+
+def _comment(value: Any) -> _Quoted:
+    """A text inside a comment: one line, printable."""
+    return _Quoted("".join(c if c.isprintable() else "?" for c in str(value)))
+
+
+def _verbatim(value: Any) -> _Quoted:
+    """A text that the launcher made itself (a port's arithmetic, a list of numbers, JSON)."""
+    return _Quoted(value)
+
+
+def _variables(plan: Plan) -> dict[str, Any]:
+    config = plan.config
+    return {
+        "version": __version__,
+        "plan": plan,
+        "config": config,
+        "directives": sbatch_directives(plan) if plan.cluster == "slurm" else [],
+        "container": container_command(config.container),
+        "plan_json": _plan_json(plan),
+        "fixed_ports": _fixed_ports(plan),
+        "port_base": 0 if config.ports.base == "auto" else config.ports.base,
+        "port_value": _port_value,
+        "rank_words": lambda numbers: _Quoted(quote(",".join(str(n) for n in numbers))),
+        "node_words": lambda group: _Quoted(quote(" ".join(str(n) for n in group.nodes))),
+        "Ref": Ref,
+    }
+
+
+def _plan_json(plan: Plan) -> str:
+    """plan.json: a line a key and a group, so that the script stays short.
+
+    It stands in a heredoc: no line of JSON can equal the delimiter.
+    """
+
+    def line(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=True)
+
+    lines = []
+    for key, value in to_json(plan).items():
+        if key == "groups":
+            value_text = "[\n" + ",\n".join("  " + line(g) for g in value) + "\n ]"
+        else:
+            value_text = line(value)
+        lines.append(f" {line(key)}: {value_text}")
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _fixed_ports(plan: Plan) -> list[tuple[int, int, str]]:
+    """(node, port, what) of every port that the config fixes outside the block."""
+    found = []
+    frontend = plan.service_ports["frontend"].fixed
+    if frontend is not None:
+        found.append((plan.head_node, frontend, "frontend.port"))
+    for group in plan.groups:
+        port = group.ports.get("bootstrap")
+        if port is not None and port.fixed is not None:
+            found.append((group.ranks[0].node, port.fixed, "ports.bootstrap"))
+    return found
+
+
+def _port_value(port: Any) -> _Quoted:
+    """A port as bash: a number, or above PORT_BASE."""
+    if port.fixed is not None:
+        return _Quoted(str(port.fixed))
+    return _Quoted(f"$((PORT_BASE + {port.offset}))")

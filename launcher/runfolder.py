@@ -1,0 +1,146 @@
+"""The run folder of a job: what its script writes, and everyone else reads.
+
+    runs/<name>-<jobid>/  plan.json job.sh hosts placement.json events.jsonl processes endpoint.json
+                          warmup.json local.json logs/<group>-<rank>.log logs/job.log
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import InputError, WorkError
+
+STAGES = ("who", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of events.jsonl; `time` in seconds since the epoch."""
+
+    time: float
+    stage: str
+    state: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the allocation: index, host name, address and interface."""
+
+    index: int
+    host: str
+    address: str
+    interface: str
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder that exists; files in it appear as the job goes on."""
+
+    path: Path
+
+    @property
+    def job_id(self) -> str:
+        return self.path.name.rpartition("-")[2]
+
+    @property
+    def name(self) -> str:
+        return self.path.name.rpartition("-")[0]
+
+    def json(self, file: str) -> dict[str, Any] | None:
+        """A JSON file of the folder; None while it is not there or not whole."""
+        try:
+            value = json.loads((self.path / file).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    def plan(self) -> dict[str, Any]:
+        """plan.json. Raises WorkError when the job has not written it yet."""
+        plan = self.json("plan.json")
+        if plan is None:
+            raise WorkError(f"{self.path} has no plan.json: the job has not started yet")
+        return plan
+
+    def placement(self) -> dict[str, Any] | None:
+        return self.json("placement.json")
+
+    def nodes(self) -> list[Node]:
+        """The nodes by index; empty until the job has found them."""
+        try:
+            lines = (self.path / "hosts").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+        fields = [line.split() for line in lines]
+        return [Node(int(f[0]), f[1], f[2], f[3]) for f in fields if len(f) == 4]
+
+    def events(self) -> list[Event]:
+        """The events so far, oldest first; a half-written last line is left out."""
+        try:
+            lines = (self.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                item = json.loads(line)
+                found.append(
+                    Event(item["time"], item["stage"], item["state"], item.get("detail", ""))
+                )
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def add_event(self, stage: str, state: str, detail: str = "") -> None:
+        """Append an event, as the script does."""
+        import time
+
+        line = {"time": round(time.time(), 3), "stage": stage, "state": state, "detail": detail}
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as f:
+            f.write(json.dumps(line) + "\n")
+
+    def write_json(self, file: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file so that no reader ever sees half of it."""
+        temporary = self.path / f".{file}.new"
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.path / file)
+
+
+def resolve_port(value: int | str, placement: Mapping[str, Any]) -> int:
+    """A port of plan.json as a number: `P+n` is n above the job's port base."""
+    if isinstance(value, int):
+        return value
+    return int(placement["port_base"]) + int(value.removeprefix("P+"))
+
+
+def find_runs(runs: Path) -> list[RunFolder]:
+    """All run folders, oldest first."""
+    if not runs.is_dir():
+        return []
+    folders = [p for p in runs.iterdir() if p.is_dir() and "-" in p.name]
+    known = [p for p in folders if (p / "events.jsonl").exists() or (p / "submit.json").exists()]
+    return [RunFolder(p) for p in sorted(known, key=lambda p: p.stat().st_ctime)]
+
+
+def find_run(job: str | None, runs: Path) -> RunFolder:
+    """A run by folder, job id or name (the newest of that name); the newest run without one.
+
+    Raises InputError when there is none, naming the ones there are.
+    """
+    if job and ("/" in job or job == ".") and Path(job).is_dir():
+        return RunFolder(Path(job).resolve())
+    found = find_runs(runs)
+    if job is None:
+        matching = found
+    else:
+        matching = [r for r in found if job in (r.job_id, r.name, r.path.name)]
+    if matching:
+        return matching[-1]
+    if not found:
+        raise InputError(f"there are no runs in {runs}/; give --runs, or a run folder's path")
+    known = ", ".join(r.path.name for r in found[-8:])
+    raise InputError(f"no run {job!r} in {runs}/; the newest ones: {known}")

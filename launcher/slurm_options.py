@@ -1,0 +1,91 @@
+"""sbatch's words: which options exist, which are ours, and how they stand in the script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from launcher.config import Config, Source
+from launcher.config.suggest import nearest
+from launcher.errors import Problem
+
+if TYPE_CHECKING:
+    from launcher.plan import Plan
+
+# `sbatch --help` of Slurm 22.05 to 25.05
+SBATCH_OPTIONS = frozenset(
+    """account acctg-freq array batch bb bbf begin burst-buffer chdir cluster-constraint clusters
+    comment constraint container container-id contiguous core-spec cores-per-socket cpu-freq
+    cpus-per-gpu cpus-per-task deadline delay-boot dependency distribution error exclude exclusive
+    export export-file extra extra-node-info get-user-env gid gpu-bind gpu-freq gpus gpus-per-node
+    gpus-per-socket gpus-per-task gres gres-flags hint hold ignore-pbs input job-name
+    kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu
+    mem-per-gpu mincpus network nice no-kill no-requeue nodefile nodelist nodes ntasks
+    ntasks-per-core ntasks-per-gpu ntasks-per-node ntasks-per-socket open-mode output overcommit
+    oversubscribe parsable partition power prefer priority profile propagate qos quiet reboot
+    requeue reservation resv-ports segment signal sockets-per-node spread-job stepmgr switches
+    test-only thread-spec threads-per-core time time-min tmp tres-bind tres-per-task uid
+    usage use-min-nodes verbose wait wait-all-nodes wckey wrap x11""".split()
+)
+
+# The plan decides these; the reason is what the user is told.
+OWNED_OPTIONS = {
+    "nodes": "follows from the workers and their sizes",
+    "ntasks": "follows from the plan",
+    "ntasks-per-node": "one rank of a worker group runs on each of its nodes",
+    "gpus": "set slurm.gpus_per_node instead",
+    "gpus-per-node": "set slurm.gpus_per_node instead",
+    "gres": "set slurm.gpus_per_node and slurm.gpu_request: gres instead",
+    "job-name": "set name instead",
+    "output": "the job's output is in its run folder",
+    "error": "the job's output is in its run folder",
+    "array": "a job array of deployments is not supported; submit each",
+    "wrap": "the script is made by sgl-launch",
+    "parsable": "use `submit --parsable`",
+    "test-only": "use `check`",
+    "input": "the script reads nothing",
+}
+
+
+def slurm_problems(config: Config, source: Source) -> list[Problem]:
+    """Mistakes in the `slurm` mapping."""
+    problems = []
+    for name, value in config.slurm.options.items():
+        key = name if ("slurm", name) in source.places else name.replace("-", "_")
+        if name in OWNED_OPTIONS:
+            message = f"not to be set here: {OWNED_OPTIONS[name]}"
+        elif name not in SBATCH_OPTIONS:
+            own = ["gpus_per_node", "gpu_request"]
+            hint = nearest(name, [*SBATCH_OPTIONS, *own])
+            message = f"not an option of sbatch{hint or '; see man sbatch for their long names'}"
+        elif isinstance(value, (dict, list)):
+            message = "must be one value, or true for an option without one"
+        elif isinstance(value, str) and any(ord(c) < 32 for c in value):
+            message = "must be one line of text"
+        else:
+            continue
+        problems.append(source.problem(message, "slurm", key))
+    return problems
+
+
+def sbatch_directives(plan: Plan) -> list[str]:
+    """The `#SBATCH` options of a plan, each one word as sbatch spells it."""
+    config = plan.config
+    lines = [
+        f"--job-name={config.name}",
+        f"--nodes={plan.nodes}",
+        "--ntasks-per-node=1",
+    ]
+    gpus = max(g for group in plan.groups for r in group.ranks for g in r.gpus) + 1
+    if config.slurm.gpu_request == "gpus-per-node":
+        lines.append(f"--gpus-per-node={gpus}")
+    elif config.slurm.gpu_request == "gres":
+        lines.append(f"--gres=gpu:{gpus}")
+    return lines + [_directive(n, v) for n, v in config.slurm.options.items() if _given(v)]
+
+
+def _given(value: Any) -> bool:
+    return value is not None and value is not False
+
+
+def _directive(name: str, value: Any) -> str:
+    return f"--{name}" if value is True else f"--{name}={value}"

@@ -1,0 +1,49 @@
+"""Words of a command line: literal texts, and references to what only the running job knows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_REF = re.compile(r"(?:[A-Za-z0-9_:/.,=@%+-]|\$\{[A-Z_]+\})+")
+_NAME = re.compile(r"\$\{([A-Z_]+)\}")
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A text with shell variables that the job script sets: `${HEAD_ADDR}:${DIST_INIT_PORT}`.
+
+    Made by the launcher only, never from a config's text. Raises ValueError for anything that
+    would need quoting inside double quotes.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not _REF.fullmatch(self.text):
+            raise ValueError(f"not a reference: {self.text!r}")
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The text with the variables that are known put in; others stay `${NAME}`."""
+        return _NAME.sub(lambda m: values.get(m[1], m[0]), self.text)
+
+
+Word = str | Ref
+
+
+def quote(word: object) -> str:
+    """The one quoting filter: any value as exactly one word of bash."""
+    if isinstance(word, Ref):
+        return f'"{word.text}"'
+    if isinstance(word, bool):
+        return "true" if word else "false"
+    if isinstance(word, (str, int, float)):
+        return shlex.quote(str(word))
+    raise TypeError(f"can't be a word of a command: {word!r}")
+
+
+def shown(word: Word, values: Mapping[str, str]) -> str:
+    """A word for people and JSON."""
+    return word.fill(values) if isinstance(word, Ref) else word

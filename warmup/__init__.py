@@ -1,0 +1,1 @@
+"""The warm-up: DeepGEMM kernels before the workers start, requests after."""
