@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": "Show who would run where, before anything is queued.",
     "render": "Print the job script.",
     "warmup": "Send requests until a deployment is warm.",
+    "chat": "Ask a deployment one question and stream the answer.",
     "status": "Show a job's stage, groups and endpoint.",
     "logs": "Show a job's logs.",
     "wait": "Wait until a job is ready, warm or done.",

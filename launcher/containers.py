@@ -41,7 +41,5 @@ def container_command(container: Container) -> ContainerCommand:
         return ContainerCommand(srun_options=(*options, *container.options))
     if container.runtime == "apptainer":
         binds: list[Word] = [w for m in container.mounts for w in ("--bind", m)]
-        return ContainerCommand(
-            prefix=("apptainer", "exec", "--nv", *binds, *container.options, image)
-        )
+        return ContainerCommand(prefix=("apptainer", "exec", "--nv", *binds, *container.options, image))
     return ContainerCommand()

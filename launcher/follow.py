@@ -25,9 +25,7 @@ def describe(event: Event, begin: float) -> str | None:
     return f"{event.time - begin:8.1f} s  {event.stage:<12} {event.state}{detail}"
 
 
-def wait_for(
-    run: RunFolder, target: str, timeout: float | None, say: Callable[[str], None]
-) -> None:
+def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[str], None]) -> None:
     """Returns once the job has reached `target` (ready, warm or done).
 
     A job without a warm-up counts as warm when it is ready. Raises WorkError when the job ends

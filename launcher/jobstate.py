@@ -9,8 +9,7 @@ from launcher.processes import is_alive
 from launcher.runfolder import RunFolder
 
 ENDED = frozenset(
-    "COMPLETED FAILED CANCELLED TIMEOUT NODE_FAIL PREEMPTED OUT_OF_MEMORY BOOT_FAIL DEADLINE "
-    "ENDED".split()
+    "COMPLETED FAILED CANCELLED TIMEOUT NODE_FAIL PREEMPTED OUT_OF_MEMORY BOOT_FAIL DEADLINE ENDED".split()
 )
 
 

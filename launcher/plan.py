@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from launcher.config import Config, Source
+from launcher.containers import container_problems
 from launcher.engines import Command, Context, engine_for
 from launcher.errors import InputError, Problem
-from launcher.containers import container_problems
 from launcher.ports import FIRST, LAST, Offset, block_size, group_ports, service_ports
 from launcher.slurm_options import slurm_problems
 from launcher.topology import Topology, topology
@@ -205,17 +205,12 @@ def _check_ports(
         if base != "auto" and base <= number < base + block:
             problems.append(
                 source.problem(
-                    f"port {number} ({what}) lies in the job's own block "
-                    f"{base}..{base + block - 1} (ports.base)",
+                    f"port {number} ({what}) lies in the job's own block {base}..{base + block - 1} (ports.base)",
                     *keys,
                 )
             )
         if other := taken.get((node, number)):
-            problems.append(
-                source.problem(
-                    f"port {number} is wanted twice on node {node}: {other} and {what}", *keys
-                )
-            )
+            problems.append(source.problem(f"port {number} is wanted twice on node {node}: {other} and {what}", *keys))
         taken[node, number] = what
 
     if config.ports.base != "auto" and config.ports.base + block > 65536:
@@ -276,9 +271,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
             "first": FIRST,
             "last": LAST,
         },
-        "groups": [
-            _group_json(plan, role, group) for role in plan.roles for group in role.groups
-        ],
+        "groups": [_group_json(plan, role, group) for role in plan.roles for group in role.groups],
         "services": {
             name: {
                 "node": plan.head_node,

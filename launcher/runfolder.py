@@ -1,7 +1,7 @@
 """The run folder of a job: what its script writes, and everyone else reads.
 
-    runs/<name>-<jobid>/  plan.json job.sh hosts placement.json events.jsonl processes endpoint.json
-                          warmup.json local.json logs/<group>-<rank>.log logs/job.log
+runs/<name>-<jobid>/  plan.json job.sh hosts placement.json events.jsonl processes endpoint.json
+                      warmup.json local.json logs/<group>-<rank>.log logs/job.log
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ class RunFolder:
         for line in lines:
             try:
                 item = json.loads(line)
-                found.append(
-                    Event(item["time"], item["stage"], item["state"], item.get("detail", ""))
-                )
+                found.append(Event(item["time"], item["stage"], item["state"], item.get("detail", "")))
             except (ValueError, KeyError, TypeError):
                 continue
         return found
@@ -126,12 +124,20 @@ def find_runs(runs: Path) -> list[RunFolder]:
     return [RunFolder(p) for p in sorted(known, key=lambda p: p.stat().st_ctime)]
 
 
+def is_run(job: str, runs: Path) -> bool:
+    """Whether this names a run (rather than an address)."""
+    folder = Path(job)
+    if folder.is_dir() and (folder / "events.jsonl").exists():
+        return True
+    return any(job in (r.job_id, r.name, r.path.name) for r in find_runs(runs))
+
+
 def find_run(job: str | None, runs: Path) -> RunFolder:
     """A run by folder, job id or name (the newest of that name); the newest run without one.
 
     Raises InputError when there is none, naming the ones there are.
     """
-    if job and ("/" in job or job == ".") and Path(job).is_dir():
+    if job and Path(job).is_dir() and (Path(job) / "events.jsonl").exists():
         return RunFolder(Path(job).resolve())
     found = find_runs(runs)
     if job is None:

@@ -52,9 +52,7 @@ def topology(name: str, role: Role, gpus_per_node: int, source: Source) -> Topol
         value = flag(role.args, flag_name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             at = spelling(role.args, flag_name)
-            problems.append(
-                source.problem(f"must be a whole number above 0, not {value!r}", name, "args", at)
-            )
+            problems.append(source.problem(f"must be a whole number above 0, not {value!r}", name, "args", at))
             value = 1
         size[flag_name] = value
     tp, pp, dp = size["tp-size"], size["pp-size"], size["dp-size"]
@@ -85,8 +83,7 @@ def topology(name: str, role: Role, gpus_per_node: int, source: Source) -> Topol
     if gpus > gpus_per_node and not attention and dp > 1:
         problems.append(
             source.problem(
-                "dp-size without enable-dp-attention makes replicas on one node only; "
-                "raise `workers` instead",
+                "dp-size without enable-dp-attention makes replicas on one node only; raise `workers` instead",
                 name,
                 "args",
                 spelling(role.args, "dp-size"),

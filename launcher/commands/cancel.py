@@ -40,9 +40,7 @@ def command(job: str, timeout: float, runs: Path) -> None:
         if state.state == "UNKNOWN":
             break  # Slurm has forgotten it already
         if time.monotonic() > deadline:
-            raise WorkError(
-                f"{run.path.name} still is {state.state} {timeout:.0f} s after it was told to end"
-            )
+            raise WorkError(f"{run.path.name} still is {state.state} {timeout:.0f} s after it was told to end")
         time.sleep(0.1)
     _kill_leftovers(run)
     click.echo(f"{run.path.name} ended ({state.state})")

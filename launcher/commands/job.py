@@ -36,14 +36,10 @@ def services(folder: Path) -> None:
     run = RunFolder(folder)
     deployment = read_deployment(run)
     ports = deployment.service_ports
-    took = wait_for_services(
-        deployment.services_address, ports["nats"], ports["etcd"], _timeout(run, "services")
-    )
+    took = wait_for_services(deployment.services_address, ports["nats"], ports["etcd"], _timeout(run, "services"))
     for name, seconds in took.items():
         run.add_event(name, "ready")
-        say(
-            f"{name} answers at {deployment.services_address}:{ports[name]} ({seconds:.1f} s)"
-        )
+        say(f"{name} answers at {deployment.services_address}:{ports[name]} ({seconds:.1f} s)")
 
 
 @command.command("ready")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +20,7 @@ from launcher.status import stage_of
 @runs_option
 def command(as_json: bool, runs: Path) -> None:
     """List the runs, newest last: job id, name, state, stage and age."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for run in find_runs(runs):
         events = run.events()
         rows.append(
@@ -41,6 +42,4 @@ def command(as_json: bool, runs: Path) -> None:
     click.echo(f"{'job':<10}{'name':<24}{'state':<13}{'stage':<20}{'age':>10}")
     for row in rows:
         age = f"{time.time() - row['started']:.0f} s" if row["started"] else "-"
-        click.echo(
-            f"{row['job_id']:<10}{row['name']:<24}{row['state']:<13}{row['stage']:<20}{age:>10}"
-        )
+        click.echo(f"{row['job_id']:<10}{row['name']:<24}{row['state']:<13}{row['stage']:<20}{age:>10}")

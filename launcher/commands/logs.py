@@ -44,9 +44,7 @@ def matching(run: RunFolder, group: str | None) -> list[Path]:
         name, colon, rank = group.partition(":")
         wanted = {f"{name}-{rank}"} if colon else None
         chosen = [
-            f
-            for f in files
-            if (f.stem in wanted if wanted else f.stem == name or f.stem.rpartition("-")[0] == name)
+            f for f in files if (f.stem in wanted if wanted else f.stem == name or f.stem.rpartition("-")[0] == name)
         ]
         if not chosen:
             known = ", ".join(f.stem for f in files) or "none yet"
@@ -55,9 +53,7 @@ def matching(run: RunFolder, group: str | None) -> list[Path]:
     return files
 
 
-def _new_lines(
-    run: RunFolder, group: str | None, sizes: dict[Path, int]
-) -> Iterator[tuple[Path, list[str]]]:
+def _new_lines(run: RunFolder, group: str | None, sizes: dict[Path, int]) -> Iterator[tuple[Path, list[str]]]:
     for path in matching(run, group):
         size = path.stat().st_size
         if size > sizes.get(path, 0):

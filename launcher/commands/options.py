@@ -26,6 +26,8 @@ cluster_option = click.option(
     help="Where the deployment runs: a Slurm cluster, or this machine.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
 def _runs(ctx: click.Context, param: click.Parameter, value: str | None) -> Path:
     return Path(value or site_value("runs") or "runs")
 

@@ -38,9 +38,7 @@ def text(plan: dict[str, Any]) -> str:
             first = rank["rank"] == 0
             ports = " ".join(f"{k}={v}" for k, v in group["ports"].items()) if first else ""
             name = group["name"] if first else ""
-            lines += _row(
-                f"{name:<14}{rank['rank']:>4} {rank['node']:>5}  {_span(rank['gpus']):<16}", ports
-            )
+            lines += _row(f"{name:<14}{rank['rank']:>4} {rank['node']:>5}  {_span(rank['gpus']):<16}", ports)
     for name, service in {**plan["services"], "frontend": plan["frontend"]}.items():
         lines.append(f"{name:<14}{'':>4} {service['node']:>5}  {'':<16}port={service['port']}")
     seen = set()

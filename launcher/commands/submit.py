@@ -66,9 +66,7 @@ def command(
             click.echo(f"{target} at {endpoint['url']} (model {endpoint['model']})")
 
 
-def _start(
-    plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]
-) -> tuple[RunFolder, str]:
+def _start(plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]) -> tuple[RunFolder, str]:
     import os
 
     runs = Path(plan.config.runs).absolute()
@@ -78,9 +76,7 @@ def _start(
     if cluster == "local":
         from launcher.executors import local
 
-        run = local.ScriptExecutor(
-            runs, plan.config.name, script, {"SGL_LAUNCH": launcher}
-        ).submit_script()
+        run = local.ScriptExecutor(runs, plan.config.name, script, {"SGL_LAUNCH": launcher}).submit_script()
         return run, run.job_id
     from launcher.executors import slurm
 

@@ -10,7 +10,7 @@ import click
 
 from launcher.commands.options import json_option, runs_option
 from launcher.errors import InputError
-from launcher.runfolder import RunFolder, find_run, find_runs
+from launcher.runfolder import RunFolder, find_run, is_run
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -51,19 +51,18 @@ def command(
     from warmup.requests import AddressError, Axes, Options, run
     from warmup.requests.show import Live, show
 
-    options, expected, address, folder = Options(), None, target or "", None
-    job = _job(target, runs)
-    if job is not None:
+    options, expected, address = Options(), None, target or ""
+    folder: RunFolder | None = None
+    if target is None or is_run(target, runs):
         from launcher.job.deployment import expected_workers, read_deployment
         from launcher.job.warm import options_from_plan
 
-        deployment = read_deployment(job)
+        folder = find_run(target, runs)
+        deployment = read_deployment(folder)
         options, expected = options_from_plan(deployment.plan), expected_workers(deployment)
-        address, model, folder = deployment.endpoint, model or deployment.model, job
+        address, model = deployment.endpoint, model or deployment.model
     old = options.sizing.axes
-    axes = Axes(
-        prompt_tokens or old.prompts, concurrency or old.concurrencies, output_tokens or old.outputs
-    )
+    axes = Axes(prompt_tokens or old.prompts, concurrency or old.concurrencies, output_tokens or old.outputs)
     options = replace(
         options,
         sizing=replace(options.sizing, axes=axes),
@@ -71,9 +70,7 @@ def command(
     )
     try:
         with Live() as live:
-            report = run(
-                address, model=model, options=options, expected_workers=expected, progress=live
-            )
+            report = run(address, model=model, options=options, expected_workers=expected, progress=live)
     except AddressError as e:
         raise InputError(str(e)) from None
     if folder is not None:
@@ -83,14 +80,3 @@ def command(
     else:
         show(report)
     sys.exit(0 if report.verdict.warm else 1)
-
-
-def _job(target: str | None, runs: Path) -> RunFolder | None:
-    """The job that is meant; None when the target is an address."""
-    if target is None:
-        return find_run(None, runs)
-    if Path(target).is_dir() or any(
-        target in (r.job_id, r.name, r.path.name) for r in find_runs(runs)
-    ):
-        return find_run(target, runs)
-    return None

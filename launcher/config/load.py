@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from launcher.config.schema import Config, Part
 from launcher.config.suggest import nearest
 from launcher.config.yamlpos import KeyPath, parse, parse_file
-from launcher.files import data_path
 from launcher.errors import InputError, Place, Problem
+from launcher.files import data_path
 
 _MESSAGES = {
     "missing": "this key is needed",
@@ -88,9 +88,7 @@ def find_config(name: str) -> Path:
     raise InputError(Problem(f"no such file{hint}", Place(name)))
 
 
-def load_config(
-    name: str, sets: Sequence[str] = (), *, sites: Sequence[Path] | None = None
-) -> tuple[Config, Source]:
+def load_config(name: str, sets: Sequence[str] = (), *, sites: Sequence[Path] | None = None) -> tuple[Config, Source]:
     """Load a config file over the site files, under `--set key=value` options.
 
     Raises InputError with every mistake found.
@@ -100,8 +98,8 @@ def load_config(
     places: dict[KeyPath, Place] = {}
     for site in site_files() if sites is None else sites:
         _merge(data, places, *_mapping(site))
-    own, own_places = _mapping(path)
-    _merge(data, places, own, own_places)
+    for layer, layer_places in _with_bases(path):
+        _merge(data, places, layer, layer_places)
     for item in sets:
         _merge(data, places, *_set(item))
     source = Source(str(path), places)
@@ -134,6 +132,28 @@ def _mapping(path: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
     if not isinstance(data, dict):
         raise InputError(Problem("must be a mapping (key: value)", Place(str(path), 1, 1)))
     return data, places
+
+
+def _with_bases(path: Path) -> list[tuple[dict[str, Any], dict[KeyPath, Place]]]:
+    """The file's layers, weakest first: what its `base` names (and that one's), then itself."""
+    layers: list[tuple[dict[str, Any], dict[KeyPath, Place]]] = []
+    seen: list[Path] = []
+    while True:
+        data, places = _mapping(path)
+        seen.append(path.resolve())
+        base = data.pop("base", None)
+        place = places.get(("base",))
+        layers.append((data, places))
+        if base is None:
+            return layers[::-1]
+        if not isinstance(base, str):
+            raise InputError(Problem("must be the path of another config", place, "base"))
+        path = path.parent / base
+        if path.resolve() in seen:
+            raise InputError(Problem(f"{base} is based on this file in turn", place, "base"))
+        if not path.is_file():
+            message = f"no such file: {path} (a base is looked up from the config's folder)"
+            raise InputError(Problem(message, place, "base"))
 
 
 def _set(item: str) -> tuple[dict[str, Any], dict[KeyPath, Place]]:

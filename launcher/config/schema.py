@@ -13,9 +13,7 @@ ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
-        raise ValueError(
-            "use letters, digits, '.', '_' and '-', at most 63 of them, a letter or digit first"
-        )
+        raise ValueError("use letters, digits, '.', '_' and '-', at most 63 of them, a letter or digit first")
     return value
 
 
@@ -93,12 +91,8 @@ class Container(Part):
         default="none", description="How a container is started on the nodes."
     )
     image: Text | None = Field(default=None, description="Image, as the runtime names it.")
-    mounts: list[Text] = Field(
-        default_factory=list, description="`SOURCE:TARGET[:OPTIONS]`, a list."
-    )
-    options: list[Text] = Field(
-        default_factory=list, description="Further options for the runtime, word by word."
-    )
+    mounts: list[Text] = Field(default_factory=list, description="`SOURCE:TARGET[:OPTIONS]`, a list.")
+    options: list[Text] = Field(default_factory=list, description="Further options for the runtime, word by word.")
 
 
 class Slurm(BaseModel):
@@ -171,9 +165,7 @@ class Frontend(Part):
 class Timeouts(Part):
     """Limits in seconds."""
 
-    services: Annotated[float, Field(gt=0)] = Field(
-        default=60, description="NATS and etcd must answer within this."
-    )
+    services: Annotated[float, Field(gt=0)] = Field(default=60, description="NATS and etcd must answer within this.")
     ready: Annotated[float, Field(gt=0)] = Field(
         default=3600, description="Every worker must answer a request within this."
     )
@@ -194,15 +186,9 @@ class WarmupRequests(Part):
     concurrency: list[Count] | None = Field(
         default=None, description="Requests at once; from the workers' limits if not given."
     )
-    output_tokens: list[Count] | None = Field(
-        default=None, description="Output lengths, in tokens."
-    )
-    timeout: Annotated[float, Field(gt=0)] = Field(
-        default=1800, description="Limit for the whole sweep, in seconds."
-    )
-    required: bool = Field(
-        default=False, description="End the job if the sweep's verdict is not `warm`."
-    )
+    output_tokens: list[Count] | None = Field(default=None, description="Output lengths, in tokens.")
+    timeout: Annotated[float, Field(gt=0)] = Field(default=1800, description="Limit for the whole sweep, in seconds.")
+    required: bool = Field(default=False, description="End the job if the sweep's verdict is not `warm`.")
 
 
 class Warmup(Part):
@@ -233,17 +219,14 @@ class Config(Part):
     prefill: Role | None = None
     decode: Role | None = None
     aggregated: Role | None = None
-    mocker: Flags = Field(
-        default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`)."
-    )
+    mocker: Flags = Field(default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`).")
     env: Env = Field(default_factory=dict, description="Environment of every process.")
     frontend: Frontend = Field(default_factory=Frontend)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     warmup: Warmup = Field(default_factory=Warmup)
     runs: Text = Field(
         default="runs",
-        description="Folder for run folders, on storage that every node sees; "
-        "relative to where the job is submitted.",
+        description="Folder for run folders, on storage that every node sees; relative to where the job is submitted.",
     )
 
     @property

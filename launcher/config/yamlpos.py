@@ -15,7 +15,7 @@ KeyPath = tuple[Any, ...]
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_BaseLoader):  # type: ignore[misc]
+class _Loader(_BaseLoader):
     """YAML 1.2's core types, so that `time: 04:00:00` and `on` stay what they look like."""
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - filled below, not inherited
@@ -71,22 +71,16 @@ def parse_file(path: Path) -> tuple[Any, dict[KeyPath, Place]]:
     except FileNotFoundError:
         raise InputError(Problem("no such file", Place(str(path)))) from None
     except UnicodeDecodeError as e:
-        raise InputError(
-            Problem(f"not UTF-8 text (byte {e.start}); save it as UTF-8", Place(str(path)))
-        ) from None
+        raise InputError(Problem(f"not UTF-8 text (byte {e.start}); save it as UTF-8", Place(str(path)))) from None
     except OSError as e:
         raise InputError(Problem(f"can't be read: {e.strerror}", Place(str(path)))) from None
     return parse(text, str(path))
 
 
-def _walk(
-    node: yaml.Node, path: KeyPath, source: str, places: dict[KeyPath, Place], seen: set[int]
-) -> None:
+def _walk(node: yaml.Node, path: KeyPath, source: str, places: dict[KeyPath, Place], seen: set[int]) -> None:
     # an alias that contains itself would never end
     if id(node) in seen:
-        raise InputError(
-            Problem("an anchor refers to itself", Place(source, node.start_mark.line + 1, 1))
-        )
+        raise InputError(Problem("an anchor refers to itself", Place(source, node.start_mark.line + 1, 1)))
     places.setdefault(path, _place(node, source))
     seen = seen | {id(node)}
     if isinstance(node, yaml.MappingNode):
@@ -98,9 +92,7 @@ def _walk(
                 raise InputError(Problem("a key must be plain text", _place(key_node, source)))
             key = key_node.value
             if key in keys:
-                raise InputError(
-                    Problem("this key stands twice; keep one", _place(key_node, source), key)
-                )
+                raise InputError(Problem("this key stands twice; keep one", _place(key_node, source), key))
             keys.add(key)
             child = (*path, key)
             places[child] = _place(key_node, source)

@@ -70,9 +70,7 @@ OWNED_FLAGS = {
 def owned_problems(config: Config, source: Source) -> list[Problem]:
     """One problem for each flag that the launcher gives out itself."""
     return [
-        source.problem(f"not to be set here: {OWNED_FLAGS[name]}", role_name, "args", _written(
-            source, role_name, name
-        ))
+        source.problem(f"not to be set here: {OWNED_FLAGS[name]}", role_name, "args", _written(source, role_name, name))
         for role_name, role in config.roles.items()
         for name in role.args
         if name in OWNED_FLAGS

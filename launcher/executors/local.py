@@ -43,9 +43,7 @@ class ScriptExecutor(submitit.LocalExecutor):
                 env={**os.environ, **self._env, "SGL_JOB_ID": job_id},
             )
         # a pid alone may be somebody else's by the time the job is cancelled
-        RunFolder(folder).write_json(
-            "local.json", {"pid": process.pid, "start_time": start_time(process.pid)}
-        )
+        RunFolder(folder).write_json("local.json", {"pid": process.pid, "start_time": start_time(process.pid)})
         return LocalJob(folder=self.folder, job_id=job_id, process=process)
 
 

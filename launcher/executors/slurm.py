@@ -32,9 +32,7 @@ def sbatch_command(script: str, runs: Path, name: str, options: Sequence[str]) -
 class ScriptExecutor(submitit.SlurmExecutor):
     """Submits `script` as it is. Raises WorkError when sbatch refuses it or is not there."""
 
-    def __init__(
-        self, runs: Path, name: str, script: str, options: Sequence[str]
-    ) -> None:
+    def __init__(self, runs: Path, name: str, script: str, options: Sequence[str]) -> None:
         self._script, self._name = script, name
         self._options = tuple(options)
         self._parsable = ""
@@ -42,8 +40,7 @@ class ScriptExecutor(submitit.SlurmExecutor):
             super().__init__(folder=runs / f"{name}-%j")
         except RuntimeError:
             raise WorkError(
-                "there is no Slurm here (srun is not on PATH); run this where sbatch works, "
-                "or use --cluster local"
+                "there is no Slurm here (srun is not on PATH); run this where sbatch works, or use --cluster local"
             ) from None
 
     def submit_script(self) -> Submitted:

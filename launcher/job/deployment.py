@@ -68,7 +68,4 @@ def expected_workers(deployment: Deployment) -> list[Worker]:
     """The plan's workers as the request sweep knows them: by their request-plane address."""
     from warmup.requests import Worker
 
-    return [
-        Worker("agg" if g.role == "aggregated" else g.role, g.name, address=g.rpc)
-        for g in deployment.groups
-    ]
+    return [Worker("agg" if g.role == "aggregated" else g.role, g.name, address=g.rpc) for g in deployment.groups]

@@ -66,9 +66,7 @@ async def _head(host: str, port: int, nnodes: int, mocker: list[str]) -> int:
     stop = _stop_event()
     if nnodes > 1:
         await asyncio.wait_for(complete.wait(), _JOIN_TIMEOUT)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "dynamo.mocker", *mocker
-    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "dynamo.mocker", *mocker)
     ended = asyncio.create_task(process.wait())
     waits = [ended, asyncio.create_task(lost.wait()), asyncio.create_task(stop.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

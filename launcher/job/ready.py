@@ -28,9 +28,7 @@ def wait_until_ready(run: RunFolder, deployment: Deployment, timeout: float, say
     _prove(run, deployment, begin, timeout, say)
 
 
-def _wait_registered(
-    run: RunFolder, deployment: Deployment, begin: float, timeout: float, say: Say
-) -> None:
+def _wait_registered(run: RunFolder, deployment: Deployment, begin: float, timeout: float, say: Say) -> None:
     waiting = {g.rpc: g for g in deployment.groups}
     client = connect(deployment.services_address, deployment.service_ports["etcd"])
     error = ""
@@ -45,14 +43,10 @@ def _wait_registered(
                 group = waiting.pop(registration.address, None)
                 if group is not None:
                     run.add_event(group.name, "registered", f"{registration.instance_id:x}")
-                    say(
-                        f"{group.name} on {group.host} registered "
-                        f"({time.monotonic() - begin:.1f} s)"
-                    )
+                    say(f"{group.name} on {group.host} registered ({time.monotonic() - begin:.1f} s)")
             if waiting and time.monotonic() - begin > timeout:
                 names = ", ".join(
-                    f"{g.name} on {g.host} (log {run.path}/logs/{g.name}-0.log)"
-                    for g in waiting.values()
+                    f"{g.name} on {g.host} (log {run.path}/logs/{g.name}-0.log)" for g in waiting.values()
                 )
                 raise WorkError(f"not registered after {timeout:.0f} s: {names}{error}")
             time.sleep(0.25)

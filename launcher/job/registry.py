@@ -36,11 +36,7 @@ def parse(values: Iterable[bytes]) -> list[Registration]:
             if value.get("endpoint") != "generate":
                 continue
             tcp = str(value.get("transport", {}).get("tcp", ""))
-            found.append(
-                Registration(
-                    str(value["component"]), int(value["instance_id"]), tcp.partition("/")[0]
-                )
-            )
+            found.append(Registration(str(value["component"]), int(value["instance_id"]), tcp.partition("/")[0]))
         except (ValueError, KeyError, AttributeError, TypeError):
             continue
     return found

@@ -15,9 +15,7 @@ async def _ask_nats(url: str) -> None:
     async def quiet(error: Exception) -> None:
         """The client prints a traceback for each refused connection unless it is given this."""
 
-    client = await nats.connect(
-        url, connect_timeout=2, allow_reconnect=False, max_reconnect_attempts=0, error_cb=quiet
-    )
+    client = await nats.connect(url, connect_timeout=2, allow_reconnect=False, max_reconnect_attempts=0, error_cb=quiet)
     try:
         subscription = await client.subscribe("sgl-launch.ready")
         await client.publish("sgl-launch.ready", b"?")

@@ -1,0 +1,40 @@
+# make demo    a whole deployment on this machine, from nothing to a streamed answer
+# make test    everything that CI runs
+# make setup   .venv with all that both need; quick when nothing changed
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test lint bench golden clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit("sgl-launch needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[local,test]'
+	@touch $@
+
+demo: setup
+	@$(BIN)/python tools/demo.py
+
+test: setup
+	@tests/slurm/install.sh || echo "make test: the tests on Slurm will be skipped (see above)" >&2
+	$(BIN)/ruff check launcher warmup tests tools benchmarks
+	$(BIN)/mypy launcher warmup
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check launcher warmup tests tools benchmarks
+	$(BIN)/mypy launcher warmup
+
+golden: setup
+	$(BIN)/pytest tests/unit --update-golden
+
+bench: setup
+	$(BIN)/python benchmarks/cli.py
+	$(BIN)/python benchmarks/local_start.py
+
+clean:
+	rm -rf $(VENV) runs dist build .slurm-test

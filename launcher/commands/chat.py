@@ -1,0 +1,95 @@
+"""`sgl-launch chat [JOB|ADDRESS]`: one streamed chat answer, and who served it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from launcher.commands.options import runs_option
+from launcher.errors import InputError, WorkError
+from launcher.runfolder import find_run, is_run
+
+
+@click.command("chat")
+@click.argument("target", metavar="[JOB|ADDRESS]", required=False)
+@click.option("-m", "--message", default="Who are you?", show_default=True)
+@click.option("--max-tokens", type=int, default=32, show_default=True)
+@click.option("--model", help="Served name; needed with an address that serves several.")
+@runs_option
+def command(target: str | None, message: str, max_tokens: int, model: str | None, runs: Path) -> None:
+    """Ask a deployment one question and stream the answer."""
+    from warmup.requests import AddressError, parse_address
+
+    names: dict[int, str] = {}
+    if target is None or is_run(target, runs):
+        run = find_run(target, runs)
+        endpoint = run.json("endpoint.json")
+        if endpoint is None:
+            raise WorkError(f"{run.path.name} is not ready; see `sgl-launch status {run.job_id}`")
+        address, model = str(endpoint["url"]), model or str(endpoint["model"])
+        names = {int(e.detail, 16): e.stage for e in run.events() if e.state == "registered" and e.detail}
+    else:
+        try:
+            address = parse_address(target)
+        except AddressError as e:
+            raise InputError(str(e)) from None
+    asyncio.run(_chat(address, model, message, max_tokens, names))
+
+
+async def _chat(address: str, model: str | None, message: str, max_tokens: int, names: dict[int, str]) -> None:
+    import aiohttp
+
+    begin = time.monotonic()
+    first: float | None = None
+    workers: dict[str, Any] = {}
+    try:
+        async with aiohttp.ClientSession() as session:
+            if model is None:
+                async with session.get(f"{address}/v1/models") as answer:
+                    listed = (await answer.json()).get("data") or []
+                if not listed:
+                    raise WorkError(f"{address} serves no model yet")
+                model = str(listed[0]["id"])
+            body = {
+                "model": model,
+                "messages": [{"role": "user", "content": message}],
+                "max_tokens": max_tokens,
+                "stream": True,
+                # Dynamo names the workers that served the request; others ignore it
+                "nvext": {"extra_fields": ["worker_id"]},
+            }
+            async with session.post(f"{address}/v1/chat/completions", json=body) as answer:
+                if answer.status != 200:
+                    raise WorkError(f"{address}: HTTP {answer.status}: {await answer.text()}")
+                async for raw in answer.content:
+                    text, found = _chunk(raw)
+                    if text and first is None:
+                        first = time.monotonic() - begin
+                    workers = found or workers
+                    click.echo(text, nl=False)
+    except aiohttp.ClientError as e:
+        raise WorkError(f"no answer from {address}: {e}") from None
+    click.echo()
+    by = " and ".join(names.get(w, f"{w:x}") for w in dict.fromkeys(workers.values()))
+    total = time.monotonic() - begin
+    ttft = f"first token after {first:.2f} s, " if first is not None else ""
+    click.echo(f"[{ttft}all after {total:.2f} s{', by ' + by if by else ''}]", err=True)
+
+
+def _chunk(raw: bytes) -> tuple[str, dict[str, Any]]:
+    """Text and worker ids of one line of the stream."""
+    line = raw.decode(errors="replace").strip()
+    if not line.startswith("data:") or line == "data: [DONE]":
+        return "", {}
+    try:
+        chunk = json.loads(line[5:])
+        delta = chunk["choices"][0].get("delta", {}) if chunk.get("choices") else {}
+    except (ValueError, KeyError, AttributeError):
+        return "", {}
+    workers = (chunk.get("nvext") or {}).get("worker_id") or {}
+    return delta.get("content") or "", {k: v for k, v in workers.items() if k.endswith("_worker_id")}
