@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from launcher.config import Config, Source
 from launcher.config.schema import Container
 from launcher.errors import Problem
-from launcher.words import Word
+from launcher.words import Joined, Ref, Word
+
+
+# the job's secrets are there, and a worker may want to write there
+RUN_MOUNT = Ref("${RUN}:${RUN}")
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,15 @@ def container_command(container: Container) -> ContainerCommand:
     """The words that start the container. Its run folder is mounted at the same path."""
     image = container.image or ""
     if container.runtime == "pyxis":
-        mounts = ",".join(container.mounts)
-        options: list[Word] = [f"--container-image={image}"]
-        if mounts:
-            options.append(f"--container-mounts={mounts}")
-        options.append("--no-container-mount-home")
+        mounts = "".join(f"{m}," for m in container.mounts)
+        options: list[Word] = [
+            f"--container-image={image}",
+            Joined((f"--container-mounts={mounts}", RUN_MOUNT)),
+            "--no-container-mount-home",
+        ]
         return ContainerCommand(srun_options=(*options, *container.options))
     if container.runtime == "apptainer":
-        binds: list[Word] = [w for m in container.mounts for w in ("--bind", m)]
+        mounted: list[Word] = [*container.mounts, RUN_MOUNT]
+        binds: list[Word] = [w for m in mounted for w in ("--bind", m)]
         return ContainerCommand(prefix=("apptainer", "exec", "--nv", *binds, *container.options, image))
     return ContainerCommand()

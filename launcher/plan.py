@@ -31,12 +31,16 @@ class Rank:
 
 @dataclass(frozen=True)
 class Group:
-    """A worker group: one worker, its ranks and its ports on its head node (rank 0's)."""
+    """A worker group: one worker, its ranks and its ports on its head node (rank 0's).
+
+    `gpus` are positions on each of its nodes; `slot` tells apart the workers of one node.
+    """
 
     name: str
     role: str
     index: int
     slot: int
+    gpus: tuple[int, ...]
     ranks: tuple[Rank, ...]
     ports: dict[str, Offset]
 
@@ -150,15 +154,11 @@ def _place(config: Config, topologies: dict[str, Topology], cluster: Cluster) ->
             if used + shape.gpus_per_rank > per_node or (shape.nodes > 1 and used):
                 node, used = node + 1, 0
             nodes = range(node, node + shape.nodes)
+            gpus = tuple(range(used, used + shape.gpus_per_rank))
             # local ranks share one machine: the GPUs of "node" n come after those of node n-1
             shift = per_node if cluster == "local" else 0
             ranks = tuple(
-                Rank(
-                    rank,
-                    at,
-                    tuple(at * shift + g for g in range(used, used + shape.gpus_per_rank)),
-                )
-                for rank, at in enumerate(nodes)
+                Rank(rank, at, tuple(at * shift + g for g in gpus)) for rank, at in enumerate(nodes)
             )
             slot = len(groups) if cluster == "local" else slots.get(node, 0)
             for at in nodes:
@@ -169,6 +169,7 @@ def _place(config: Config, topologies: dict[str, Topology], cluster: Cluster) ->
                     role,
                     index,
                     slot,
+                    gpus,
                     ranks,
                     group_ports(config, role, index, slot, _bootstrap_turn(groups, role, node)),
                 )

@@ -9,7 +9,7 @@ from launcher.config import Config
 # Blocks lie below Linux's ephemeral ports (net.ipv4.ip_local_port_range starts at 32768).
 FIRST, LAST = 20000, 32767
 
-SERVICES = {"nats": 0, "nats_monitor": 1, "etcd": 2, "etcd_peer": 3, "frontend": 4}
+SERVICES = {"nats": 0, "etcd": 1, "etcd_peer": 2, "frontend": 3}
 _SERVICES_SIZE = 16
 # SGLang takes the rendezvous port and the ones after it (P to P+8 were seen in use).
 GROUP = {"dist_init": 0, "bootstrap": 10, "system": 11, "rpc": 12}

@@ -30,13 +30,22 @@ class Ref:
         return _NAME.sub(lambda m: values.get(m[1], m[0]), self.text)
 
 
-Word = str | Ref
+@dataclass(frozen=True)
+class Joined:
+    """One word made of several: a literal text beside a reference."""
+
+    parts: tuple[str | Ref, ...]
+
+
+Word = str | Ref | Joined
 
 
 def quote(word: object) -> str:
     """The one quoting filter: any value as exactly one word of bash."""
     if isinstance(word, Ref):
         return f'"{word.text}"'
+    if isinstance(word, Joined):
+        return "".join(quote(part) for part in word.parts)
     if isinstance(word, bool):
         return "true" if word else "false"
     if isinstance(word, (str, int, float)):
@@ -46,4 +55,6 @@ def quote(word: object) -> str:
 
 def shown(word: Word, values: Mapping[str, str]) -> str:
     """A word for people and JSON."""
+    if isinstance(word, Joined):
+        return "".join(shown(part, values) for part in word.parts)
     return word.fill(values) if isinstance(word, Ref) else word

@@ -26,6 +26,31 @@ def python() -> None:
     click.echo(sys.executable)
 
 
+@command.command("keys")
+@click.argument("folder", type=click.Path(path_type=Path))
+def keys(folder: Path) -> None:
+    """Make the job's certificates and password."""
+    from launcher.job.deployment import read_deployment
+    from launcher.job.keys import make_keys
+    from launcher.job.services import NATS_USER
+
+    deployment = read_deployment(RunFolder(folder))
+    tls = deployment.plan["config"]["security"]["nats_tls"]
+    make_keys(folder / "secrets", [deployment.services_address], NATS_USER, tls)
+
+
+@command.command("rejoin")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("group")
+def rejoin(folder: Path, group: str) -> None:
+    """After a worker group was started again: bring it back into service, warm."""
+    from launcher.job.deployment import read_deployment
+    from launcher.job.rejoin import bring_back
+
+    run = RunFolder(folder)
+    bring_back(run, read_deployment(run), group, _timeout(run, "ready"), say)
+
+
 @command.command("services")
 @click.argument("folder", type=click.Path(path_type=Path))
 def services(folder: Path) -> None:
@@ -36,7 +61,7 @@ def services(folder: Path) -> None:
     run = RunFolder(folder)
     deployment = read_deployment(run)
     ports = deployment.service_ports
-    took = wait_for_services(deployment.services_address, ports["nats"], ports["etcd"], _timeout(run, "services"))
+    took = wait_for_services(deployment, _timeout(run, "services"))
     for name, seconds in took.items():
         run.add_event(name, "ready")
         say(f"{name} answers at {deployment.services_address}:{ports[name]} ({seconds:.1f} s)")
@@ -69,7 +94,7 @@ def warm(folder: Path) -> None:
     run.write_json("warmup.json", report.to_dict())
     show(report, sys.stderr)
     if not report.verdict.warm:
-        raise WorkError(f"the warm-up's verdict: {report.verdict}")
+        raise WorkError("; ".join([f"the warm-up's verdict: {report.verdict.state}", *report.verdict.reasons]))
 
 
 def say(text: str) -> None:

@@ -174,6 +174,48 @@ class Timeouts(Part):
         description="Processes get this long to end by themselves before they are killed. "
         "Slurm's KillWait (30 s unless the site changed it) must be longer.",
     )
+    drain: Annotated[float, Field(gt=0)] = Field(
+        default=60,
+        description="After SIGUSR2 (`slurm.signal: B:USR2@120`) running requests get this long.",
+    )
+
+
+class OnFailure(Part):
+    """What happens when a process ends that should not have."""
+
+    workers: Literal["restart", "stop", "requeue"] = Field(
+        default="restart",
+        description="A worker group that ends once the deployment has been ready: start it again "
+        "while the others go on serving, end the job, or end it and requeue it without the node "
+        "that failed. Before it has been ready, the job ends.",
+    )
+    services: Literal["stop", "requeue"] = Field(
+        default="stop", description="NATS, etcd or the frontend ends."
+    )
+    max_restarts: Annotated[int, Field(ge=0)] = Field(
+        default=3, description="Restarts of one worker group; the next end is the job's."
+    )
+    max_requeues: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="Requeues of the job."
+    )
+
+
+class Security(Part):
+    """Who may connect to NATS and etcd."""
+
+    services: Literal["secured", "open"] = Field(
+        default="secured",
+        description="`secured`: each job makes its own keys. etcd talks TLS and takes only clients "
+        "with the job's certificate, NATS only those with its password. `open`: neither.",
+    )
+    nats_tls: bool = Field(
+        default=False,
+        description="TLS with the job's certificates for NATS too. Needs Dynamo 1.5 or newer on "
+        "the workers: 1.4 and older can give NATS a password but no certificate.",
+    )
+    request_plane: Literal["tls", "open"] = Field(
+        default="open", description="TLS on Dynamo's TCP request plane too."
+    )
 
 
 class WarmupRequests(Part):
@@ -222,6 +264,8 @@ class Config(Part):
     mocker: Flags = Field(default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`).")
     env: Env = Field(default_factory=dict, description="Environment of every process.")
     frontend: Frontend = Field(default_factory=Frontend)
+    security: Security = Field(default_factory=Security)
+    on_failure: OnFailure = Field(default_factory=OnFailure)
     timeouts: Timeouts = Field(default_factory=Timeouts)
     warmup: Warmup = Field(default_factory=Warmup)
     runs: Text = Field(

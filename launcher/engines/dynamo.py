@@ -42,10 +42,10 @@ class DynamoEngine:
                 words += ["--disaggregation-transfer-backend", "nixl"]
         if role_name == "prefill":
             words += ["--disaggregation-bootstrap-port", Ref("${BOOTSTRAP_PORT}")]
-        return Command((*words, *flag_words(role.args)), {**worker_env(), **role.env})
+        return Command((*words, *flag_words(role.args)), {**worker_env(config), **role.env})
 
     def services(self, context: Context) -> dict[str, Command]:
-        return {"nats": services.nats(), "etcd": services.etcd()}
+        return {"nats": services.nats(context.config), "etcd": services.etcd(context.config)}
 
     def frontend(self, context: Context) -> Command:
         config = context.config
@@ -56,9 +56,12 @@ class DynamoEngine:
             "--http-port",
             Ref("${FRONTEND_PORT}"),
         ]
+        if "migration-limit" not in config.frontend.args:
+            # a request whose worker dies goes on at another one
+            words += ["--migration-limit", "3"]
         if config.frontend.router_mode:
             words += ["--router-mode", config.frontend.router_mode]
-        env = {**rpc_env(), **config.frontend.env}
+        env = {**rpc_env(config), **config.frontend.env}
         return Command((*words, *flag_words(config.frontend.args)), env)
 
 
@@ -66,20 +69,20 @@ def python(config: Config) -> tuple[Word, ...]:
     return (config.python or "python3",)
 
 
-def rpc_env() -> dict[str, Word]:
+def rpc_env(config: Config) -> dict[str, Word]:
     """Which address Dynamo's processes bind and advertise, and over what they speak."""
     return {
-        **services.client_env(),
+        **services.client_env(config),
         "DYN_TCP_RPC_HOST": Ref("${NODE_ADDR}"),
         # with events over NATS no worker opens ports of its own for them
         "DYN_EVENT_PLANE": "nats",
     }
 
 
-def worker_env() -> dict[str, Word]:
+def worker_env(config: Config) -> dict[str, Word]:
     """A worker's environment: besides rpc_env, its health port (off until it is set)."""
     return {
-        **rpc_env(),
+        **rpc_env(config),
         "DYN_TCP_RPC_PORT": Ref("${RPC_PORT}"),
         "DYN_SYSTEM_HOST": Ref("${NODE_ADDR}"),
         "DYN_SYSTEM_PORT": Ref("${SYSTEM_PORT}"),

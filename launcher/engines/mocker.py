@@ -69,7 +69,7 @@ class MockerEngine(DynamoEngine):
         if role.args.get("disable-radix-cache") is True:
             flags["no-enable-prefix-caching"] = True
         env = {
-            **worker_env(),
+            **worker_env(config),
             # without it the mocker's /health stays 503
             "DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS": '["generate"]',
             **role.env,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import WorkError
@@ -37,6 +38,7 @@ class Deployment:
     services_address: str
     service_ports: dict[str, int]
     endpoint: str
+    secrets: Path | None
 
     @property
     def model(self) -> str:
@@ -48,6 +50,7 @@ def read_deployment(run: RunFolder) -> Deployment:
     plan, placement, nodes = run.plan(), run.placement(), run.nodes()
     if placement is None or not nodes:
         raise WorkError(f"{run.path.name} has no addresses yet: the job has not found its nodes")
+    secured = plan["config"]["security"]["services"] == "secured"
     by_index = {n.index: n for n in nodes}
     groups = []
     for group in plan["groups"]:
@@ -61,7 +64,16 @@ def read_deployment(run: RunFolder) -> Deployment:
         services_address=by_index[plan["frontend"]["node"]].address,
         service_ports=services,
         endpoint=str(placement["endpoint"]),
+        secrets=run.path / "secrets" if secured and services else None,
     )
+
+
+def etcd_client(deployment: Deployment, timeout: float = 5.0) -> Any:
+    """A client of the job's etcd; raises pyetcd's exceptions."""
+    from launcher.job.registry import connect
+
+    port = deployment.service_ports["etcd"]
+    return connect(deployment.services_address, port, deployment.secrets, timeout)
 
 
 def expected_workers(deployment: Deployment) -> list[Worker]:

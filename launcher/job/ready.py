@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from launcher.errors import WorkError
-from launcher.job.deployment import Deployment, expected_workers
-from launcher.job.registry import Registration, connect, registrations
+from launcher.job.deployment import Deployment, etcd_client, expected_workers
+from launcher.job.registry import Registration, registrations
 from launcher.runfolder import RunFolder
 
 Say = Callable[[str], None]
@@ -30,7 +30,7 @@ def wait_until_ready(run: RunFolder, deployment: Deployment, timeout: float, say
 
 def _wait_registered(run: RunFolder, deployment: Deployment, begin: float, timeout: float, say: Say) -> None:
     waiting = {g.rpc: g for g in deployment.groups}
-    client = connect(deployment.services_address, deployment.service_ports["etcd"])
+    client = etcd_client(deployment)
     error = ""
     try:
         while waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 PREFIX = "v1/instances/"
@@ -19,11 +20,18 @@ class Registration:
     address: str
 
 
-def connect(host: str, port: int, timeout: float = 5.0) -> Any:
-    """A client of the job's etcd; raises pyetcd's exceptions."""
+def connect(host: str, port: int, secrets: Path | None, timeout: float = 5.0) -> Any:
+    """A client of the job's etcd, with the job's keys if it has some; raises pyetcd's exceptions."""
     import pyetcd
 
-    return pyetcd.client(host=host, port=port, timeout=timeout)
+    keys = {}
+    if secrets is not None:
+        keys = {
+            "ca_cert": str(secrets / "ca.pem"),
+            "cert_cert": str(secrets / "client.pem"),
+            "cert_key": str(secrets / "client.key"),
+        }
+    return pyetcd.client(host=host, port=port, timeout=timeout, **keys)
 
 
 def parse(values: Iterable[bytes]) -> list[Registration]:
@@ -45,3 +53,12 @@ def parse(values: Iterable[bytes]) -> list[Registration]:
 def registrations(client: Any) -> list[Registration]:
     """What is registered now; raises pyetcd's exceptions."""
     return parse(value for value, _ in client.get_prefix(PREFIX))
+
+
+def forget(client: Any, address: str) -> bool:
+    """Take a dead worker off at once instead of when its lease ends; False if it was not there."""
+    found = [r for r in registrations(client) if r.address == address]
+    for registration in found:
+        # all keys of a worker hang on one lease, whose id is its instance id
+        client.revoke_lease(registration.instance_id)
+    return bool(found)

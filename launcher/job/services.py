@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
+from typing import Any
 
 from launcher.errors import WorkError
-from launcher.job.registry import connect
+from launcher.job.deployment import Deployment, etcd_client
+
+NATS_USER = "sgl-launch"
 
 
-async def _ask_nats(url: str) -> None:
+async def nats_connection(deployment: Deployment) -> Any:
+    """A connection to the job's NATS, with the job's keys if it has some; raises nats' exceptions."""
     import nats
 
     async def quiet(error: Exception) -> None:
         """The client prints a traceback for each refused connection unless it is given this."""
 
-    client = await nats.connect(url, connect_timeout=2, allow_reconnect=False, max_reconnect_attempts=0, error_cb=quiet)
+    address = f"{deployment.services_address}:{deployment.service_ports['nats']}"
+    options: dict[str, Any] = {
+        "connect_timeout": 2,
+        "allow_reconnect": False,
+        "max_reconnect_attempts": 0,
+        "error_cb": quiet,
+    }
+    if deployment.secrets is None:
+        return await nats.connect(f"nats://{address}", **options)
+    options.update(user=NATS_USER, password=(deployment.secrets / "nats-password").read_text())
+    if not deployment.plan["config"]["security"]["nats_tls"]:
+        return await nats.connect(f"nats://{address}", **options)
+    context = ssl.create_default_context(cafile=str(deployment.secrets / "ca.pem"))
+    context.load_cert_chain(deployment.secrets / "client.pem", deployment.secrets / "client.key")
+    return await nats.connect(f"tls://{address}", tls=context, **options)
+
+
+async def _ask_nats(deployment: Deployment) -> None:
+    client = await nats_connection(deployment)
     try:
         subscription = await client.subscribe("sgl-launch.ready")
         await client.publish("sgl-launch.ready", b"?")
@@ -25,8 +48,8 @@ async def _ask_nats(url: str) -> None:
         await client.close()
 
 
-def _ask_etcd(host: str, port: int) -> None:
-    client = connect(host, port, timeout=2)
+def _ask_etcd(deployment: Deployment) -> None:
+    client = etcd_client(deployment, timeout=2)
     try:
         client.put("sgl-launch/ready", "1")
         client.get("sgl-launch/ready")
@@ -34,7 +57,7 @@ def _ask_etcd(host: str, port: int) -> None:
         client.close()
 
 
-def wait_for_services(host: str, nats_port: int, etcd_port: int, timeout: float) -> dict[str, float]:
+def wait_for_services(deployment: Deployment, timeout: float) -> dict[str, float]:
     """Ask NATS and etcd until both answer; returns the seconds each took.
 
     Raises WorkError when one does not within `timeout` seconds, with its last answer.
@@ -51,9 +74,9 @@ def wait_for_services(host: str, nats_port: int, etcd_port: int, timeout: float)
                 continue
             try:
                 if name == "nats":
-                    asyncio.run(_ask_nats(f"nats://{host}:{nats_port}"))
+                    asyncio.run(_ask_nats(deployment))
                 else:
-                    _ask_etcd(host, etcd_port)
+                    _ask_etcd(deployment)
                 took[name] = time.monotonic() - begin
             except Exception as e:  # every client library has its own; all mean "not yet"
                 last[name] = f"{type(e).__name__} {e}".strip()

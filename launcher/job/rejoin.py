@@ -1,0 +1,65 @@
+"""Bring a worker group that was started again back into service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from launcher.errors import WorkError
+from launcher.job.deployment import Deployment, GroupAddress, etcd_client
+from launcher.job.registry import Registration, forget, registrations
+from launcher.job.warm import options_from_plan
+from launcher.runfolder import RunFolder
+
+
+def bring_back(
+    run: RunFolder, deployment: Deployment, name: str, timeout: float, say: Callable[[str], None]
+) -> None:
+    """Take the dead worker off the list, wait for the new one, have it answer and warm it.
+
+    Records its states as events. Raises WorkError when that takes longer than `timeout` seconds.
+    """
+    from warmup.requests import Worker, prove
+    from warmup.requests import run as sweep
+
+    group = next(g for g in deployment.groups if g.name == name)
+    begin = time.monotonic()
+    client = etcd_client(deployment)
+    try:
+        if forget(client, group.rpc):
+            run.add_event(name, "deregistered")
+        found = _wait_registered(client, group, begin + timeout)
+    finally:
+        client.close()
+    run.add_event(name, "registered", f"{found.instance_id:x}")
+    role = "agg" if group.role == "aggregated" else group.role
+    worker = Worker(role, name, instance_id=found.instance_id, address=group.rpc)
+    left = max(timeout - (time.monotonic() - begin), 1.0)
+    proof = prove(deployment.endpoint, deployment.model, expected_workers=[worker], time_limit=left)
+    if not proof.ready:
+        raise WorkError(f"{name} is back but does not answer: {proof}")
+    run.add_event(name, "ready")
+    if deployment.plan["config"]["warmup"]["requests"]["enabled"]:
+        options = options_from_plan(deployment.plan)
+        report = sweep(
+            deployment.endpoint,
+            model=deployment.model,
+            options=replace(options, time_limit=left),
+            expected_workers=[worker],
+        )
+        run.add_event(name, "warm" if report.verdict.warm else "ready", report.verdict.state)
+    say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
+
+
+def _wait_registered(client: object, group: GroupAddress, deadline: float) -> Registration:
+    while True:
+        try:
+            for registration in registrations(client):
+                if registration.address == group.rpc:
+                    return registration
+        except Exception:  # etcd may be away for a moment
+            pass
+        if time.monotonic() > deadline:
+            raise WorkError(f"{group.name} was started again but has not registered")
+        time.sleep(0.25)
