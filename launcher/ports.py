@@ -11,8 +11,9 @@ FIRST, LAST = 20000, 32767
 
 SERVICES = {"nats": 0, "etcd": 1, "etcd_peer": 2, "frontend": 3}
 _SERVICES_SIZE = 16
-# SGLang takes the rendezvous port and the ones after it (P to P+8 were seen in use).
-GROUP = {"dist_init": 0, "bootstrap": 10, "system": 11, "rpc": 12}
+# With DP attention SGLang takes dist-init's port and those up to 13 above it (0.5.16 and 0.5.23,
+# PortArgs.init_new). `http` is SGLang's own server, `rpc` Dynamo's request plane, `system` its health.
+GROUP = {"dist_init": 0, "bootstrap": 14, "system": 15, "rpc": 16, "http": 17, "nccl": 18}
 _GROUP_SIZE = 24
 # One size for nearly every job keeps the blocks of different jobs apart.
 _BLOCK = 256

@@ -57,6 +57,7 @@ OWNED_FLAGS = {
     "nnodes": "follows from tp-size x pp-size and slurm.gpus_per_node",
     "node-rank": "given out by the launcher on each node",
     "host": "given out by the launcher: each node's address on network.interface",
+    "nccl-port": "given out by the launcher from the job's ports",
     "port": "given out by the launcher; clients use frontend.port",
     "disaggregation-mode": "follows from the role (prefill, decode or aggregated)",
     "disaggregation-bootstrap-port": "set ports.bootstrap instead",

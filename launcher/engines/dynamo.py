@@ -35,6 +35,11 @@ class DynamoEngine:
             # SGLang binds its bootstrap server to --host, which is 127.0.0.1 unless it is given
             "--host",
             Ref("${NODE_ADDR}"),
+            "--port",
+            Ref("${HTTP_PORT}"),
+            # chosen at random otherwise, and then it may hit another worker's
+            "--nccl-port",
+            Ref("${NCCL_PORT}"),
         ]
         if role_name != "aggregated":
             words += ["--disaggregation-mode", role_name]
