@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,7 +103,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     last_slot = max(g.slot for g in groups)
     block = block_size(last_slot + 1)
     ports = service_ports(config)
-    _check_ports(config, source, groups, ports, block)
+    _check_ports(config, source, groups, block, cluster)
     context = Context(config=config, ports=ports)
     roles = tuple(
         RolePlan(
@@ -171,7 +172,7 @@ def _place(config: Config, topologies: dict[str, Topology], cluster: Cluster) ->
                     slot,
                     gpus,
                     ranks,
-                    group_ports(config, role, index, slot, _bootstrap_turn(groups, role, node)),
+                    group_ports(config, role, index, slot, _bootstrap_turn(groups, role, node, cluster)),
                 )
             )
             used += shape.gpus_per_rank
@@ -180,59 +181,47 @@ def _place(config: Config, topologies: dict[str, Topology], cluster: Cluster) ->
     return tuple(groups)
 
 
-def _bootstrap_turn(groups: list[Group], role: str, node: int) -> int:
-    """How many groups of this role have their head on this node already."""
-    return sum(1 for g in groups if g.role == role and g.ranks[0].node == node)
+def _bootstrap_turn(groups: list[Group], role: str, node: int, cluster: Cluster) -> int:
+    """How many groups of this role have their head on this node (local: on this machine) already."""
+    return sum(1 for g in groups if g.role == role and (cluster == "local" or g.ranks[0].node == node))
 
 
-def _check_ports(
-    config: Config,
-    source: Source,
-    groups: tuple[Group, ...],
-    services: dict[str, Offset],
-    block: int,
-) -> None:
-    """Fixed ports must differ on a node, from each other and from a fixed block."""
+def _check_ports(config: Config, source: Source, groups: tuple[Group, ...], block: int, cluster: Cluster) -> None:
+    """Ports that the config fixes must differ on a node, from each other and from a fixed block."""
     taken: dict[tuple[int, int], str] = {}
-    problems = []
+    problems: list[Problem] = []
+    base = config.ports.base
 
-    def claim(node: int, port: Offset, what: str, *keys: str) -> None:
-        number = port.fixed
-        base = config.ports.base
-        if number is None:
-            return
+    def claim(node: int, number: int, what: str, *keys: str) -> None:
+        at = 0 if cluster == "local" else node  # local nodes are one machine
+        message = None
         if number > 65535:
-            problems.append(source.problem(f"port {number} ({what}) is above 65535", *keys))
-        if base != "auto" and base <= number < base + block:
-            problems.append(
-                source.problem(
-                    f"port {number} ({what}) lies in the job's own block {base}..{base + block - 1} (ports.base)",
-                    *keys,
-                )
+            message = f"port {number} ({what}) is above 65535; choose a lower one or auto"
+        elif base != "auto" and base <= number < base + block:
+            message = (
+                f"port {number} ({what}) lies in the job's own block {base}..{base + block - 1} (ports.base); "
+                "choose another one or auto"
             )
-        if other := taken.get((node, number)):
-            problems.append(source.problem(f"port {number} is wanted twice on node {node}: {other} and {what}", *keys))
-        taken[node, number] = what
+        elif other := taken.get((at, number)):
+            where = "" if cluster == "local" else f" on node {node}"
+            message = f"port {number} is wanted twice{where}, by {other} and {what}; choose another one or auto"
+        taken[at, number] = what
+        if message and not any(p.key == ".".join(keys) for p in problems):
+            problems.append(source.problem(message, *keys))
 
-    if config.ports.base != "auto" and config.ports.base + block > 65536:
-        problems.append(
-            source.problem(
-                f"the job needs {block} ports from here; choose {65536 - block} or less",
-                "ports",
-                "base",
-            )
-        )
+    if base != "auto" and base + block > 65536:
+        message = f"the job needs {block} ports from here; choose {65536 - block} or less"
+        problems.append(source.problem(message, "ports", "base"))
+    if base == "auto" and block > LAST - FIRST + 1:
+        message = f"{len(groups)} workers on one machine need {block} ports, more than there are; plan fewer workers"
+        problems.append(source.problem(message, groups[-1].role, "workers"))
     head = groups[0].ranks[0].node
-    claim(head, services["frontend"], "the frontend", "frontend", "port")
+    if config.frontend.port != "auto":
+        claim(head, config.frontend.port, "the frontend", "frontend", "port")
     for group in groups:
-        if "bootstrap" in group.ports:
-            claim(
-                group.ranks[0].node,
-                group.ports["bootstrap"],
-                f"{group.name}'s bootstrap server",
-                "ports",
-                "bootstrap",
-            )
+        port = group.ports.get("bootstrap")
+        if port is not None and port.fixed is not None and config.ports.bootstrap != "auto":
+            claim(group.ranks[0].node, port.fixed, f"{group.name}'s bootstrap server", "ports", "bootstrap")
     if problems:
         raise InputError(*problems)
 
@@ -284,7 +273,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "frontend": {
             "node": plan.head_node,
             "port": plan.service_ports["frontend"].json(),
-            **_command_json(plan.frontend, _service_values(plan)),
+            **_command_json(plan.frontend, _service_values(plan), plan.config.env),
         },
         "config": plan.config.model_dump(mode="json", exclude_none=True),
     }
@@ -307,17 +296,19 @@ def _group_json(plan: Plan, role: RolePlan, group: Group) -> dict[str, Any]:
         "gpus": sum(len(r.gpus) for r in group.ranks),
         "ports": {name: port.json() for name, port in group.ports.items()},
         # rank 0's; the others differ in their --node-rank and own address alone
-        **_command_json(role.command, values),
+        **_command_json(role.command, values, plan.config.env),
     }
 
 
-def _command_json(command: Command, values: dict[str, str]) -> dict[str, Any]:
+def _command_json(command: Command, values: dict[str, str], env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Words and environment as they will be; `env` is what every process has, unless it has its own."""
+
     def text(word: Word) -> str:
         return shown(word, values)
 
     return {
         "argv": [text(w) for w in command.argv],
-        "env": {k: text(w) for k, w in command.env.items()},
+        "env": {k: text(w) for k, w in {**(env or {}), **command.env}.items()},
     }
 
 

@@ -120,14 +120,25 @@ def find_runs(runs: Path) -> list[RunFolder]:
     if not runs.is_dir():
         return []
     folders = [p for p in runs.iterdir() if p.is_dir() and "-" in p.name]
-    known = [p for p in folders if (p / "events.jsonl").exists() or (p / "submit.json").exists()]
-    return [RunFolder(p) for p in sorted(known, key=lambda p: p.stat().st_ctime)]
+    return [RunFolder(p) for p in sorted(filter(_is_run_folder, folders), key=_begin)]
+
+
+def _is_run_folder(path: Path) -> bool:
+    """A job that waits has no events yet; one whose script was not handed over by `submit` has
+    no submit.json."""
+    return (path / "events.jsonl").exists() or (path / "submit.json").exists()
+
+
+def _begin(path: Path) -> float:
+    """When the job was submitted, or began: these two files are written once."""
+    files = [path / "submit.json", path / "plan.json"]
+    return min((f.stat().st_mtime for f in files if f.exists()), default=path.stat().st_ctime)
 
 
 def is_run(job: str, runs: Path) -> bool:
     """Whether this names a run (rather than an address)."""
     folder = Path(job)
-    if folder.is_dir() and (folder / "events.jsonl").exists():
+    if _is_run_folder(folder):
         return True
     return any(job in (r.job_id, r.name, r.path.name) for r in find_runs(runs))
 
@@ -137,7 +148,7 @@ def find_run(job: str | None, runs: Path) -> RunFolder:
 
     Raises InputError when there is none, naming the ones there are.
     """
-    if job and Path(job).is_dir() and (Path(job) / "events.jsonl").exists():
+    if job and _is_run_folder(Path(job)):
         return RunFolder(Path(job).resolve())
     found = find_runs(runs)
     if job is None:

@@ -49,19 +49,23 @@ OWNED_OPTIONS = {
 def slurm_problems(config: Config, source: Source) -> list[Problem]:
     """Mistakes in the `slurm` mapping."""
     problems = []
-    for name, value in config.slurm.options.items():
-        key = name if ("slurm", name) in source.places else name.replace("-", "_")
+    seen: set[str] = set()
+    for key, value in (config.slurm.__pydantic_extra__ or {}).items():
+        name = key.replace("_", "-")
         if name in OWNED_OPTIONS:
             message = f"not to be set here: {OWNED_OPTIONS[name]}"
         elif name not in SBATCH_OPTIONS:
             own = ["gpus_per_node", "gpu_request"]
             hint = nearest(name, [*SBATCH_OPTIONS, *own])
             message = f"not an option of sbatch{hint or '; see man sbatch for their long names'}"
+        elif name in seen:
+            message = f"{name} is given twice, in two spellings; keep one"
         elif isinstance(value, (dict, list)):
             message = "must be one value, or true for an option without one"
         elif isinstance(value, str) and any(ord(c) < 32 for c in value):
             message = "must be one line of text"
         else:
+            seen.add(name)
             continue
         problems.append(source.problem(message, "slurm", key))
     return problems

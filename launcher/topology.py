@@ -10,6 +10,8 @@ from launcher.config import Source
 from launcher.config.schema import Role
 from launcher.errors import InputError
 
+MAX_NODES = 4096  # of a role; beyond any cluster there is, and quick to plan
+
 # SGLang's other spellings of the flags that decide the layout (server_args.py, add_cli_args)
 ALIASES = {
     "tp-size": ("tp", "tensor-parallel-size"),
@@ -47,12 +49,18 @@ def topology(name: str, role: Role, gpus_per_node: int, source: Source) -> Topol
     Raises InputError when a size is not a positive number or the GPUs do not fill whole nodes.
     """
     problems = []
+    for flag_name, others in ALIASES.items():
+        given = [s for s in (flag_name, *others) if s in role.args]
+        if len(given) > 1:
+            message = f"another name of {given[0]}, which is given too; keep one"
+            problems.append(source.problem(message, name, "args", given[1]))
     size = {}
-    for flag_name in ("tp-size", "pp-size", "dp-size"):
+    for flag_name in ("tp-size", "pp-size", "dp-size", "attn-dp-size"):
         value = flag(role.args, flag_name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             at = spelling(role.args, flag_name)
-            problems.append(source.problem(f"must be a whole number above 0, not {value!r}", name, "args", at))
+            shown = f"{value!r}; remove the quotes" if isinstance(value, str) and value.isdecimal() else repr(value)
+            problems.append(source.problem(f"must be a whole number above 0, not {shown}", name, "args", at))
             value = 1
         size[flag_name] = value
     tp, pp, dp = size["tp-size"], size["pp-size"], size["dp-size"]
@@ -67,6 +75,9 @@ def topology(name: str, role: Role, gpus_per_node: int, source: Source) -> Topol
                 spelling(role.args, "dp-size"),
             )
         )
+    if tp % size["attn-dp-size"]:
+        message = f"attn-dp-size ({size['attn-dp-size']}) must divide tp-size ({tp})"
+        problems.append(source.problem(message, name, "args", "attn-dp-size"))
     gpus = tp * pp * (1 if attention else dp)
     at = spelling(role.args, "tp-size")
     if gpus > gpus_per_node and gpus % gpus_per_node:
@@ -89,7 +100,10 @@ def topology(name: str, role: Role, gpus_per_node: int, source: Source) -> Topol
                 spelling(role.args, "dp-size"),
             )
         )
+    nodes = max(1, gpus // gpus_per_node)
+    if nodes * role.workers > MAX_NODES:
+        message = f"takes {nodes * role.workers} nodes of {gpus_per_node} GPUs; at most {MAX_NODES} can be planned"
+        problems.append(source.problem(message, name, "args", at))
     if problems:
         raise InputError(*problems)
-    nodes = max(1, gpus // gpus_per_node)
     return Topology(role.workers, nodes, gpus // nodes)

@@ -12,7 +12,8 @@ One JSON file per version in ``data/``, made by ``tools/make_catalog.py`` from t
                 "dest": "…",                         only where it isn't the canonical name
                 "deprecated": "--new-name=value" | "",  what the release itself says to use instead
                 "inert": true,                       accepted, but without any effect
-                "refused": true}, …]}                known, but SGLang stops when it is given
+                "refused": true,                     known, but SGLang stops when it is given
+                "short": ["-x"]}, …]}                one-letter names; no version has had any
 
 A *switch* takes no value; an *onoff* has ``--x`` and ``--no-x``. Loading one catalogue takes
 about 4 ms; nothing heavier than the standard library is imported.
@@ -113,6 +114,7 @@ class Flag:
     deprecated: str | None = None
     inert: bool = False
     refused: bool = False
+    short: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -334,6 +336,7 @@ class Catalog:
                         **f,
                         "names": tuple(f["names"]),
                         "choices": tuple(f.get("choices", ())),
+                        "short": tuple(f.get("short", ())),
                     }
                 )
                 for f in data["flags"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from launcher.config.schema import Config, Part
+from launcher.config.schema import AT_KEYS, Config
 from launcher.config.suggest import nearest
 from launcher.config.yamlpos import KeyPath, parse, parse_file
 from launcher.errors import InputError, Place, Problem
@@ -24,6 +24,10 @@ _MESSAGES = {
     "string_type": "must be a text",
     "list_type": "must be a list",
     "dict_type": "must be a mapping (key: value)",
+    "finite_number": "must be a number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
     "model_type": "must be a mapping (key: value)",
     "model_attributes_type": "must be a mapping (key: value)",
 }
@@ -37,21 +41,40 @@ class Source:
     places: Mapping[KeyPath, Place]
 
     def place(self, *keys: Any) -> Place:
-        """The place of the key, or of its nearest parent that was written."""
+        """The place of the key, or of its nearest parent that was written.
+
+        Of a flag or an sbatch option, in whichever spelling it was written.
+        """
         path = tuple(keys)
-        while path and path not in self.places:
+        while path:
+            for spelling in _spellings(path[-1]):
+                if found := self.places.get((*path[:-1], spelling)):
+                    return found
             path = path[:-1]
-        return self.places.get(path, Place(self.path))
+        return self.places.get((), Place(self.path))
 
     def problem(self, message: str, *keys: Any) -> Problem:
         return Problem(message, self.place(*keys), dotted(keys))
+
+
+def _spellings(key: Any) -> list[Any]:
+    """tp-size, tp_size, --tp-size and --tp_size are one flag."""
+    if not isinstance(key, str):
+        return [key]
+    snake = key.replace("-", "_")
+    return [key, snake, f"--{key}", f"--{snake}"]
 
 
 def dotted(keys: Sequence[Any]) -> str:
     out = ""
     for key in keys:
         out += f"[{key}]" if isinstance(key, int) else f".{key}" if out else str(key)
-    return out
+    return _printable(out)
+
+
+def _printable(text: str) -> str:
+    """One line for a terminal, whatever stood in the input."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def site_files() -> list[Path]:
@@ -63,11 +86,15 @@ def site_files() -> list[Path]:
     return [f for f in files if f.is_file()]
 
 
-def site_value(key: str) -> Any:
-    """A top-level key of the site files; None when none sets it."""
+def site_value(key: str) -> str | None:
+    """A top-level text of the site files; None when none sets it."""
     value = None
     for site in site_files():
-        value = _mapping(site)[0].get(key, value)
+        data, places = _site(site)
+        if key in data:
+            value = data[key]
+            if not isinstance(value, str) or not value:
+                raise InputError(Problem(f"must be a text, not {_short(value)}", places[key,], key))
     return value
 
 
@@ -77,11 +104,11 @@ def find_config(name: str) -> Path:
     `configs/dsr1.yaml` works in any folder: what is not there is looked up among the shipped ones.
     """
     path = Path(name)
-    if path.exists():
+    if os.path.exists(name):  # unlike Path.exists, False for a name that is too long
         return path
     shipped = data_path("configs")
     candidate = shipped / path.name
-    if path.parent in (Path("configs"), Path()) and candidate.is_file():
+    if path.parent in (Path("configs"), Path()) and os.path.isfile(candidate):
         return candidate
     ready = sorted(f.name for f in shipped.glob("*.yaml"))
     hint = nearest(path.name, ready) or f"; shipped configs: {', '.join(ready)}"
@@ -97,7 +124,7 @@ def load_config(name: str, sets: Sequence[str] = (), *, sites: Sequence[Path] | 
     data: dict[str, Any] = {}
     places: dict[KeyPath, Place] = {}
     for site in site_files() if sites is None else sites:
-        _merge(data, places, *_mapping(site))
+        _merge(data, places, *_site(site))
     for layer, layer_places in _with_bases(path):
         _merge(data, places, layer, layer_places)
     for item in sets:
@@ -125,10 +152,17 @@ def _resolve(config: Config, folder: Path) -> Config:
     return config.model_copy(update={"model": model})
 
 
+def _site(path: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
+    """A site file: a config file that may set as little as it likes."""
+    if not path.exists():
+        raise InputError(Problem("no such file; SGL_LAUNCH_SITE names it", Place(str(path))))
+    return ({}, {}) if parse_file(path)[0] is None else _mapping(path)
+
+
 def _mapping(path: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
     data, places = parse_file(path)
     if data is None:
-        raise InputError(Problem("the file is empty", Place(str(path))))
+        raise InputError(Problem("the file is empty; it needs name, model and the workers", Place(str(path))))
     if not isinstance(data, dict):
         raise InputError(Problem("must be a mapping (key: value)", Place(str(path), 1, 1)))
     return data, places
@@ -158,10 +192,13 @@ def _with_bases(path: Path) -> list[tuple[dict[str, Any], dict[KeyPath, Place]]]
 
 def _set(item: str) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
     key, equals, text = item.partition("=")
-    place = Place(f"--set {item}")
-    if not equals or not key or any(not part for part in key.split(".")):
+    place = Place(f"--set {_printable(item)}")
+    if not equals or any(not part or part != part.strip() for part in key.split(".")):
         raise InputError(Problem("write it as --set key.key=value", place))
-    value, _ = parse(text, str(place))
+    try:
+        value, _ = parse(text, "")
+    except InputError as e:
+        raise InputError(*(Problem(p.message, place, key) for p in e.problems)) from None
     path = tuple(key.split("."))
     data: Any = value
     for part in reversed(path):
@@ -191,40 +228,36 @@ def _merge(
 def _problems(error: ValidationError, source: Source) -> list[Problem]:
     problems: list[Problem] = []
     for item in error.errors():
-        keys = [k for k in item["loc"] if not _union_tag(k)]
-        kind = item["type"]
-        context = item.get("ctx", {})
+        keys, kind, context = item["loc"], item["type"], item.get("ctx", {})
         if kind == "extra_forbidden":
             valid = _valid_keys(keys[:-1])
             hint = nearest(str(keys[-1]), valid) or f"; valid here: {', '.join(valid)}"
             message = f"unknown key{hint}"
         elif kind == "literal_error":
-            message = f"must be {context['expected']}, not {item['input']!r}"
+            message = f"must be {context['expected']}, not {_short(item['input'])}"
             if isinstance(item["input"], str):
                 message += nearest(item["input"], str(context["expected"]).split("'"))
         elif kind == "value_error":
             message = str(context["error"])
+        elif kind == AT_KEYS:
+            problems += [source.problem(m, *keys, key) for key, m in context["found"]]
+            continue
+        elif kind == "missing":
+            message = _MESSAGES[kind]
         else:
             message = _MESSAGES.get(kind) or item["msg"][:1].lower() + item["msg"][1:]
-            if kind not in ("missing",):
-                message += f", not {_short(item['input'])}"
-        problem = source.problem(message, *keys)
-        # a union reports once a branch: one message a key is enough
-        if not any(p.key == problem.key for p in problems):
-            problems.append(problem)
-        elif kind == "int_type" and problems[-1].key == problem.key:
-            message = f"must be 'auto' or a whole number, not {_short(item['input'])}"
-            problems[-1] = source.problem(message, *keys)
+            limits = {k: f"{v:.15g}" for k, v in context.items() if isinstance(v, (int, float))}
+            message = f"{message.format(**limits)}, not {_short(item['input'])}"
+        problems.append(source.problem(message, *keys))
     return problems
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    """A value as YAML would have it, more or less."""
+    if value is None:
+        return "empty"
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _union_tag(key: Any) -> bool:
-    return isinstance(key, str) and (key.startswith(("literal[", "constrained-")) or key == "int")
 
 
 def _valid_keys(keys: Sequence[Any]) -> list[str]:
@@ -238,8 +271,7 @@ def _valid_keys(keys: Sequence[Any]) -> list[str]:
         if not parts:
             return []
         model = parts[0]
-    assert issubclass(model, (Part, BaseModel))
-    return list(model.model_fields)
+    return [*model.model_fields, *([] if keys else ["base"])]
 
 
 def _types(annotation: Any) -> list[Any]:

@@ -6,49 +6,90 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from launcher.config.suggest import nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+AT_KEYS = "at_keys"  # the type of an error that names keys inside its mapping
+
+# The job script's own variables, which commands refer to; and those that bash lets nobody set.
+SCRIPT_NAMES = frozenset(
+    """GROUP RANK NNODES HEAD_ADDR NODE_ADDR SERVICES_ADDR IFNAME SCRATCH PORT_BASE LAUNCH_PYTHON
+    SGL_LAUNCH SGL_NODES SGL_JOB_ID NATS_PORT NATS_MONITOR_PORT ETCD_PORT ETCD_PEER_PORT FRONTEND_PORT
+    DIST_INIT_PORT BOOTSTRAP_PORT SYSTEM_PORT RPC_PORT""".split()
+)
+BASH_NAMES = frozenset("BASHOPTS BASH_VERSINFO EUID PPID SHELLOPTS UID".split())
 
 
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
-        raise ValueError("use letters, digits, '.', '_' and '-', at most 63 of them, a letter or digit first")
+        rule = "letters, digits, '.', '_' and '-', at most 63 of them, a letter or digit first"
+        raise ValueError(f"not {_shown(value)}; use {rule}")
     return value
 
 
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= 80 else value[:77] + "...")
+
+
 def _one_line(value: str) -> str:
-    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+    if not value:
+        raise ValueError("must not be an empty text")
+    if _has_control(value):
         raise ValueError("must be one line of text without control characters")
     return value
 
 
+def _has_control(value: str) -> bool:
+    return any(ord(c) < 32 or ord(c) == 127 for c in value)
+
+
+def _at_keys(found: list[tuple[str, str]]) -> None:
+    if found:
+        raise PydanticCustomError(AT_KEYS, "mistakes in the mapping", {"found": found})
+
+
 def _env(value: dict[str, Any]) -> dict[str, str]:
-    out = {}
+    out: dict[str, str] = {}
+    problems = []
     for key, item in value.items():
-        if not ENV_NAME.fullmatch(str(key)):
-            raise ValueError(f"{key!r} is not the name of an environment variable")
-        if item is None or isinstance(item, (dict, list)):
-            raise ValueError(f"{key} must be a text, a number, true or false")
         if isinstance(item, bool):
             item = "true" if item else "false"
-        out[str(key)] = _one_line(str(item))
+        if not ENV_NAME.fullmatch(key):
+            problems.append((key, "not the name of an environment variable (letters, digits and _)"))
+        elif key in SCRIPT_NAMES:
+            problems.append((key, "not to be set here: the job script gives it out"))
+        elif key in BASH_NAMES:
+            problems.append((key, "not to be set here: bash lets nobody set it"))
+        elif item is None or isinstance(item, (dict, list)):
+            kind = "nothing" if item is None else "a list" if isinstance(item, list) else "a mapping"
+            problems.append((key, f"must be a text, a number, true or false, not {kind}"))
+        elif _has_control(str(item)):
+            problems.append((key, "must be one line of text without control characters"))
+        out[key] = str(item)
+    _at_keys(problems)
     return out
 
 
 def _flags(value: dict[str, Any]) -> dict[str, Any]:
     """Flag names as SGLang spells them: `tp_size` and `--tp-size` are `tp-size`."""
     out: dict[str, Any] = {}
+    problems = []
     for key, item in value.items():
-        flag = str(key).removeprefix("--").replace("_", "-")
+        flag = key.removeprefix("--").replace("_", "-")
+        items = item if isinstance(item, list) else [item]
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", flag):
-            raise ValueError(f"{key!r} is not the name of a flag")
-        if flag in out:
-            raise ValueError(f"{flag} is given twice, as {key!r} too")
-        for text in item if isinstance(item, list) else [item]:
-            if isinstance(text, str):
-                _one_line(text)
+            problems.append((key, "not the name of a flag"))
+        elif flag in out:
+            problems.append((key, f"{flag} is given twice, in two spellings; keep one"))
+        elif isinstance(item, list) and any(i is None or isinstance(i, (dict, list, bool)) for i in items):
+            problems.append((key, "a list of values takes texts and numbers alone"))
+        elif any(isinstance(i, str) and _has_control(i) for i in items):
+            problems.append((key, "must be one line of text without control characters"))
         out[flag] = item
+    _at_keys(problems)
     return out
 
 
@@ -57,13 +98,26 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
+def _auto_port(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and 1 <= value <= 65535):
+        return value
+    shown = _shown(value) if isinstance(value, str) else "nothing" if value is None else str(value)[:60]
+    near = nearest(value, ["auto"]) if isinstance(value, str) else ""
+    raise ValueError(f"must be 'auto' or a port from 1 to 65535, not {shown}{near}")
+
+
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]
 Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
-Env = Annotated[dict[Any, Any], AfterValidator(_env)]
-Flags = Annotated[dict[Any, Any], AfterValidator(_flags)]
+Env = Annotated[dict[str, Any], AfterValidator(_env)]
+Flags = Annotated[dict[str, Any], AfterValidator(_flags)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-AutoPort = Literal["auto"] | Port
-Count = Annotated[int, Field(ge=1)]
+# the check comes first: a union by itself reports one mistake once a branch
+AutoPort = Annotated[Literal["auto"] | Port, BeforeValidator(_auto_port)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Workers = Annotated[int, Field(ge=1, le=1024)]
+NodeGpus = Annotated[int, Field(ge=1, le=256)]
+# AfterValidator: a plain float, however it was written (see yamlpos.Number)
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(float)]
 
 
 class Part(BaseModel):
@@ -100,7 +154,7 @@ class Slurm(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    gpus_per_node: Count = Field(default=8, description="GPUs on each node.")
+    gpus_per_node: NodeGpus = Field(default=8, description="GPUs on each node.")
     gpu_request: Literal["gpus-per-node", "gres", "none"] = Field(
         default="gpus-per-node",
         description="How the script asks for them: `--gpus-per-node`, `--gres=gpu:N`, "
@@ -142,7 +196,7 @@ class Ports(Part):
 class Role(Part):
     """The workers of one role."""
 
-    workers: Count = Field(default=1, description="How many workers (worker groups).")
+    workers: Workers = Field(default=1, description="How many workers (worker groups).")
     args: Flags = Field(
         default_factory=dict,
         description="SGLang's flags by their own names, without `--`. `true` sets a switch, "
@@ -165,11 +219,11 @@ class Frontend(Part):
 class Timeouts(Part):
     """Limits in seconds."""
 
-    services: Annotated[float, Field(gt=0)] = Field(default=60, description="NATS and etcd must answer within this.")
-    ready: Annotated[float, Field(gt=0)] = Field(
+    services: Seconds = Field(default=60, description="NATS and etcd must answer within this.")
+    ready: Seconds = Field(
         default=3600, description="Every worker must answer a request within this."
     )
-    stop: Annotated[float, Field(gt=0, le=25)] = Field(
+    stop: Annotated[Seconds, Field(ge=0.1, le=25)] = Field(
         default=8,
         description="Processes get this long to end by themselves before they are killed. "
         "Slurm's KillWait (30 s unless the site changed it) must be longer.",
@@ -229,7 +283,7 @@ class WarmupRequests(Part):
         default=None, description="Requests at once; from the workers' limits if not given."
     )
     output_tokens: list[Count] | None = Field(default=None, description="Output lengths, in tokens.")
-    timeout: Annotated[float, Field(gt=0)] = Field(default=1800, description="Limit for the whole sweep, in seconds.")
+    timeout: Seconds = Field(default=1800, description="Limit for the whole sweep, in seconds.")
     required: bool = Field(default=False, description="End the job if the sweep's verdict is not `warm`.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -13,94 +14,205 @@ from launcher.errors import InputError, Place, Problem
 KeyPath = tuple[Any, ...]
 
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG = "tag:yaml.org,2002:"
+_MAX_DEPTH = 64
+_MAX_NODES = 100_000  # a file of a few anchors can expand to billions
+_MAX_BITS = 64
+# what YAML 1.2 calls printable, and what may stand in a file
+_NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_ADVICE = {
+    "mapping values are not allowed in this context": "a value with ': ' in it must be quoted",
+    "found undefined alias": "no anchor (&name) of that name stands above it",
+    "but found another document": "a config is one document, without ---",
+}
+
+
+class Number(float):
+    """A number that remembers how it was written, for where it is used as text: 1.10 is not 1.1."""
+
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
 
 
 class _Loader(_BaseLoader):
-    """YAML 1.2's core types, so that `time: 04:00:00` and `on` stay what they look like."""
+    """YAML 1.2's core types, so that `time: 04:00:00` and `on` stay what they look like.
+
+    Numbers with leading zeros (`account: 0017`), .inf and .nan stay texts too.
+    """
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - filled below, not inherited
 
 
-for _tag, _regexp, _first in (
+for _name, _regexp, _first in (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
-    ("int", r"^[-+]?(?:0|[1-9][0-9_]*)$|^0x[0-9a-fA-F]+$|^0o[0-7]+$", "-+0123456789"),
+    ("int", r"^[-+]?(?:0|[1-9][0-9]*)$|^0x[0-9a-fA-F]+$|^0o[0-7]+$", "-+0123456789"),
     (
         "float",
-        r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$"
-        r"|^\.(?:nan|NaN|NAN)$",
+        r"^[-+]?(?:(?:0|[1-9][0-9]*)\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?"
+        r"|(?:0|[1-9][0-9]*)[eE][-+]?[0-9]+)$",
         "-+.0123456789",
     ),
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("merge", r"^<<$", "<"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_regexp), list(_first))
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_regexp), list(_first))
 
 
 def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, Place]]:
     """Parse one YAML document.
 
-    Returns the data and the place of each key path (of a mapping's value: its key's place).
-    Raises InputError for text that is not YAML, an unknown tag, or a key given twice.
+    Returns the data, with texts as the keys of mappings and nothing shared between aliases, and the
+    place of each key path (of a mapping's value: its key's place). Raises InputError for text that
+    is not YAML, an unknown tag, or a key given twice.
     """
+    if bad := _NOT_TEXT.search(text):
+        before = text[: bad.start()]
+        place = Place(source, before.count("\n") + 1, bad.start() - before.rfind("\n"))
+        raise InputError(Problem(f"a character that YAML does not allow (U+{ord(bad[0]):04X}); remove it", place))
     try:
+        _check_depth(text, source)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
-            places: dict[KeyPath, Place] = {}
-            if node is None:
-                return None, places
-            _walk(node, (), source, places, set())
-            return loader.construct_document(node), places
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         place = Place(source, mark.line + 1, mark.column + 1) if mark else Place(source)
         what = e.problem or e.context or "not YAML"
-        raise InputError(Problem(f"this is not valid YAML here: {what}", place)) from None
+        advice = _ADVICE.get(what, "")
+        if mark and "\t" in _indentation(text, mark.line):
+            what, advice = "the line is indented with a tab", "use spaces"
+        raise InputError(Problem(f"not valid YAML: {what}{advice and '; ' + advice}", place)) from None
     except yaml.YAMLError as e:
-        raise InputError(Problem(f"this is not valid YAML: {e}", Place(source))) from None
-    except (RecursionError, ValueError, TypeError) as e:
-        raise InputError(Problem(f"this YAML can't be read: {e}", Place(source))) from None
+        raise InputError(Problem(f"not valid YAML: {' '.join(str(e).split())}", Place(source))) from None
+    builder = _Builder(source)
+    return (None if node is None else builder.build(node, (), ())), builder.places
 
 
 def parse_file(path: Path) -> tuple[Any, dict[KeyPath, Place]]:
     """Parse a YAML file; raises InputError also when the file can't be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except FileNotFoundError:
         raise InputError(Problem("no such file", Place(str(path)))) from None
-    except UnicodeDecodeError as e:
-        raise InputError(Problem(f"not UTF-8 text (byte {e.start}); save it as UTF-8", Place(str(path)))) from None
     except OSError as e:
         raise InputError(Problem(f"can't be read: {e.strerror}", Place(str(path)))) from None
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        before = data[: e.start]
+        place = Place(str(path), before.count(b"\n") + 1, e.start - before.rfind(b"\n"))
+        raise InputError(Problem("this byte is not UTF-8 text; save the file as UTF-8", place)) from None
     return parse(text, str(path))
 
 
-def _walk(node: yaml.Node, path: KeyPath, source: str, places: dict[KeyPath, Place], seen: set[int]) -> None:
-    # an alias that contains itself would never end
-    if id(node) in seen:
-        raise InputError(Problem("an anchor refers to itself", Place(source, node.start_mark.line + 1, 1)))
-    places.setdefault(path, _place(node, source))
-    seen = seen | {id(node)}
-    if isinstance(node, yaml.MappingNode):
-        keys: set[Any] = set()
-        for key_node, value in node.value:
-            if key_node.tag.endswith(":merge"):
+def _indentation(text: str, line: int) -> str:
+    lines = text.splitlines()
+    found = lines[line] if line < len(lines) else ""
+    return found[: len(found) - len(found.lstrip())]
+
+
+def _check_depth(text: str, source: str) -> None:
+    """libyaml builds its tree by recursion and would crash on a very deep one."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise InputError(Problem(f"nested deeper than {_MAX_DEPTH} levels", _place(event, source)))
+
+
+class _Builder:
+    """Turns YAML nodes into plain data, and notes where each key stands."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.places: dict[KeyPath, Place] = {}
+        self._count = 0
+
+    def build(self, node: yaml.Node, path: KeyPath, inside: tuple[yaml.Node, ...]) -> Any:
+        """The node's value; `inside` are the nodes that it stands in."""
+        self._count += 1
+        if self._count > _MAX_NODES:
+            raise self._error("the anchors expand to too much", node)
+        if any(node is outer for outer in inside):  # an alias that contains itself would never end
+            raise self._error("an anchor refers to itself", node)
+        if len(inside) > _MAX_DEPTH:
+            raise self._error(f"nested deeper than {_MAX_DEPTH} levels", node)
+        self.places.setdefault(path, _place(node, self.source))
+        inside = (*inside, node)
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            return self._mapping(node, path, inside)
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            return [self.build(item, (*path, index), inside) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        raise self._error(f"the tag {_tag(node)} has no meaning here; remove it", node)
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, inside: tuple[yaml.Node, ...]) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        # own keys first: their places win over those of `<<`
+        for key_node, value in sorted(node.value, key=lambda pair: bool(pair[0].tag == _TAG + "merge")):
+            if key_node.tag == _TAG + "merge":
+                for other in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if not isinstance(other, yaml.MappingNode):
+                        raise self._error("<< takes a mapping, or a list of mappings", other)
+                    merged = {**self.build(other, path, inside), **merged}
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise InputError(Problem("a key must be plain text", _place(key_node, source)))
-            key = key_node.value
-            if key in keys:
-                raise InputError(Problem("this key stands twice; keep one", _place(key_node, source), key))
-            keys.add(key)
-            child = (*path, key)
-            places[child] = _place(key_node, source)
-            _walk(value, child, source, places, seen)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _walk(item, (*path, index), source, places, seen)
+                raise self._error("a key must be plain text", key_node)
+            key = str(key_node.value)
+            if key in own:
+                raise self._error("this key stands twice; keep one", key_node, key)
+            self.places.setdefault((*path, key), _place(key_node, self.source))
+            own[key] = self.build(value, (*path, key), inside)
+        return {**merged, **own} if merged else own
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        kind, text = node.tag.removeprefix(_TAG), str(node.value)
+        if kind in ("str", "merge"):
+            return text
+        if kind == "null":
+            return None
+        if kind == "bool" and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if kind in ("int", "float"):
+            try:
+                value = _int(text) if kind == "int" else _number(text)
+            except ValueError:
+                raise self._error(f"{text[:40]!r} is not a number", node) from None
+            if value is None:
+                raise self._error("this number is too large", node)
+            return value
+        raise self._error(f"the tag {_tag(node)} has no meaning here; remove it", node)
+
+    def _error(self, message: str, node: yaml.Node, key: str = "") -> InputError:
+        return InputError(Problem(message, _place(node, self.source), key))
 
 
-def _place(node: yaml.Node, source: str) -> Place:
+def _int(text: str) -> int | None:
+    if len(text) > 40:
+        return None
+    value = int(text, 0)
+    return value if value.bit_length() < _MAX_BITS else None
+
+
+def _number(text: str) -> Number | None:
+    value = Number(text)
+    value.written = text
+    return value if math.isfinite(value) else None
+
+
+def _tag(node: yaml.Node) -> str:
+    return str(node.tag).replace(_TAG, "!!")
+
+
+def _place(node: Any, source: str) -> Place:
     return Place(source, node.start_mark.line + 1, node.start_mark.column + 1)

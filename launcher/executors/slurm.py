@@ -36,6 +36,7 @@ class ScriptExecutor(submitit.SlurmExecutor):
         self._script, self._name = script, name
         self._options = tuple(options)
         self._parsable = ""
+        self._temporary: Path | None = None
         try:
             super().__init__(folder=runs / f"{name}-%j")
         except RuntimeError:
@@ -51,9 +52,12 @@ class ScriptExecutor(submitit.SlurmExecutor):
             job = self._submit_command("")
         except FailedJobError as e:
             raise WorkError(f"sbatch refused the job: {e}") from None
-        for link in runs.glob(".submission_file_*.sh"):
-            if link.is_symlink() and link.resolve() == job.paths.submission_file.resolve():
-                link.unlink()
+        except (FailedSubmissionError, FileNotFoundError) as e:
+            raise WorkError(f"sbatch did not submit the job: {e}") from None
+        finally:
+            # the script as sbatch read it; once the job has an id, a link to its own copy
+            if self._temporary is not None:
+                self._temporary.unlink(missing_ok=True)
         job.paths.submission_file.rename(job.paths.folder / "submitted.sh")
         return Submitted(job.job_id, self._parsable, job.paths.folder)
 
@@ -61,6 +65,7 @@ class ScriptExecutor(submitit.SlurmExecutor):
         return self._script
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        self._temporary = submission_file_path
         runs = submission_file_path.parent
         return sbatch_command(str(submission_file_path), runs, self._name, self._options)
 

@@ -1,0 +1,154 @@
+"""Where workers land: several of a role, several on a node, jobs that share nodes, odd host names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+
+from .cluster import Cluster, Process, wait_until
+from .deploy import Launcher, Run, check_nothing_left, environ, program, shared_folder, small
+
+
+@pytest.fixture
+def launcher(cluster: Cluster, folder: Path) -> Launcher:
+    return Launcher(cluster, folder)
+
+
+def heads(run: Run) -> dict[str, list[str]]:
+    """Group to the hosts of its ranks, by rank; each rank's dist-init host is checked."""
+    ranks = run.ranks()
+    found: dict[str, list[str]] = {}
+    for key in sorted(ranks, key=lambda key: (key.split(":")[0], int(key.split(":")[1]))):
+        line = ranks[key]
+        hosts = found.setdefault(line["group"], [])
+        assert int(line["rank"]) == len(hosts), ranks
+        hosts.append(line["host"])
+        head = run.launcher.cluster.address(hosts[0])
+        assert line["dist-init-addr"].split(":")[0] == head, line
+        assert line["address"] == run.launcher.cluster.address(line["host"]), line
+    return found
+
+
+def ports_of(run: Run) -> set[tuple[str, int]]:
+    """(host, port above the base) of what listens in the job's block of ports."""
+    base = int(run.json("placement.json")["port_base"])
+    cluster = run.launcher.cluster
+    return {
+        (host, listener.port - base)
+        for host in cluster.hosts
+        for listener in cluster.listening(host)
+        if base <= listener.port < base + 256
+    }
+
+
+def visible_gpus(cluster: Cluster, node: str, process: Process) -> str:
+    return environ(cluster, node, process)["CUDA_VISIBLE_DEVICES"]
+
+
+def test_two_prefill_workers_and_a_decode_worker_of_two_nodes_each(
+    launcher: Launcher, cluster: Cluster
+) -> None:
+    run = launcher.start(launcher.write(small(prefill=(2, 16), decode=(1, 16))))
+    assert heads(run) == {
+        "prefill-0": ["n001", "n002"],
+        "prefill-1": ["n003", "n004"],
+        "decode-0": ["n005", "n006"],
+    }
+    answers = [run.chat("n006") for _ in range(4)]
+    assert {answer["prefill"] for answer in answers} == run.workers("prefill")
+    assert launcher("cancel", str(run.job)).returncode == 0
+    check_nothing_left(cluster)
+
+
+def test_two_jobs_share_nodes(launcher: Launcher, cluster: Cluster) -> None:
+    # one prefill and one decode worker of two nodes, four GPUs on each: room for two such jobs
+    config = launcher.write(small(prefill=(1, 8), decode=(1, 8), gpus_per_node=4))
+    jobs = [launcher.start(config, wait=None, sbatch=["--nodelist=n[001-004]"]) for _ in range(2)]
+    for run in jobs:
+        ready = launcher("wait", str(run.job), "--for", "ready", "--timeout", "60")
+        assert ready.returncode == 0, f"{ready.stderr}\n{run.output}"
+    one, two = jobs
+    wanted = {"prefill-0": ["n001", "n002"], "decode-0": ["n003", "n004"]}
+    assert heads(one) == heads(two) == wanted
+    services = {("n001", port) for port in (0, 1, 2, 3, 4)}
+    prefill = {("n001", port) for port in (16, 26, 27, 28)}  # dist-init, bootstrap, health, rpc
+    decode = {("n003", port) for port in (16, 27, 28)}
+    for run in jobs:
+        assert ports_of(run) == services | prefill | decode
+        run.chat("n004")
+    # Slurm gave each job its own half of the node
+    decoders = one.rank_processes("n003", "decode-0")
+    assert {visible_gpus(cluster, "n003", p) for p in decoders} == {"0,1,2,3", "4,5,6,7"}
+    # the end of one leaves the other in peace
+    assert launcher("cancel", str(one.job)).returncode == 0
+    assert ports_of(one) == set()
+    two.chat("n001")
+    assert two.status()["state"] == "RUNNING"
+    assert launcher("cancel", str(two.job)).returncode == 0
+    check_nothing_left(cluster)
+
+
+def test_a_block_with_a_port_in_use_on_any_node_is_passed_over(
+    launcher: Launcher, cluster: Cluster
+) -> None:
+    config = launcher.write(small(prefill=(1, 8), decode=(1, 8)))
+    first = launcher.start(config, wait=None)
+    first.wait_event("services", "started")
+    base = first.json("placement.json")["port_base"]
+    assert launcher("cancel", str(first.job)).returncode == 0
+    listen = "import socket, sys; s = socket.create_server(('', int(sys.argv[1]))); sys.stdin.read()"
+    # the next job's block follows; one of its ports is taken on the node that is not the head
+    port = str(base + 256 + 100)
+    taken = cluster.popen([sys.executable, "-c", listen, port], "n002", stdin=PIPE)
+    wait_until(lambda: cluster.listening("n002"), 5, "the port to be in use")
+    second = launcher.start(config, wait=None)
+    assert second.job == first.job + 1
+    second.wait_event("services", "started")
+    assert second.json("placement.json")["port_base"] == base + 512
+    assert launcher("cancel", str(second.job)).returncode == 0
+    taken.communicate(timeout=5)
+    check_nothing_left(cluster)
+
+
+def test_two_workers_share_a_node(launcher: Launcher, cluster: Cluster) -> None:
+    run = launcher.start(launcher.write(small(prefill=(1, 4), decode=(1, 4))))
+    assert heads(run) == {"prefill-0": ["n001"], "decode-0": ["n001"]}
+    seen = {}
+    for group in ("prefill-0", "decode-0"):
+        (process,) = run.rank_processes("n001", group)
+        seen[group] = visible_gpus(cluster, "n001", process)
+        (engine,) = [p for p in cluster.processes("n001") if p.ppid == process.pid]
+        assert program(engine) == "dynamo.mocker"
+        assert visible_gpus(cluster, "n001", engine) == seen[group]
+    assert seen == {"prefill-0": "0,1,2,3", "decode-0": "4,5,6,7"}
+    ports = [line["dist-init-addr"] for line in run.ranks().values()]
+    assert len(set(ports)) == 2
+    run.chat("n002")
+    assert launcher("cancel", str(run.job)).returncode == 0
+    check_nothing_left(cluster)
+
+
+@pytest.fixture
+def odd(cluster_of: Callable[..., Cluster]) -> Iterator[Launcher]:
+    """Nodes with gaps and several prefixes, defined in no alphabetical order."""
+    made = cluster_of(names=["n[9-10]", "gpu-a[7,9]", "b3", "n2"], gpus=8)
+    with shared_folder(made) as folder:
+        yield Launcher(made, folder)
+
+
+def test_a_node_list_with_gaps_and_mixed_prefixes(odd: Launcher) -> None:
+    run = odd.start(odd.write(small(prefill=(1, 16), decode=(1, 32))))
+    placed = heads(run)
+    assert [len(placed[group]) for group in ("prefill-0", "decode-0")] == [2, 4]
+    # the allocation's node list is the order of ranks, whichever that is on this Slurm
+    nodes = odd.cluster.job(run.job)["NodeList"]
+    listed = odd.cluster.run(["scontrol", "show", "hostnames", nodes]).stdout.split()
+    assert placed["prefill-0"] + placed["decode-0"] == listed
+    assert sorted(listed) == sorted(odd.cluster.hosts)
+    run.chat("b3")
+    assert odd("cancel", str(run.job)).returncode == 0
+    check_nothing_left(odd.cluster)

@@ -1,0 +1,162 @@
+"""YAML with positions: YAML 1.2's types, keys' places, and nothing that can hang or crash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from launcher.config.yamlpos import parse
+from launcher.errors import InputError, Place
+
+
+def value(text: str) -> Any:
+    return parse(f"k: {text}\n", "f")[0]["k"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("04:00:00", "04:00:00"),  # YAML 1.1: 14400
+        ("1:30", "1:30"),
+        ("on", "on"),  # YAML 1.1: true
+        ("off", "off"),
+        ("yes", "yes"),
+        ("no", "no"),
+        ("2026-01-31", "2026-01-31"),  # YAML 1.1: a date
+        ("0017", "0017"),
+        ("1_000", "1_000"),
+        (".inf", ".inf"),
+        ("true", True),
+        ("False", False),
+        ("8", 8),
+        ("-1", -1),
+        ("+5", 5),
+        ("0", 0),
+        ("0x10", 16),
+        ("0o17", 15),
+        ("0.85", 0.85),
+        (".5", 0.5),
+        ("1e3", 1000.0),
+        ("-2.5e-3", -0.0025),
+        ("~", None),
+        ("null", None),
+        ("", None),
+        ("'8'", "8"),
+        ('"true"', "true"),
+        ("!!str 8", "8"),
+        ("!!float 3", 3.0),
+        ("a:b", "a:b"),
+        ("[1, a, 2.5]", [1, "a", 2.5]),
+        ("{a: {b: c}}", {"a": {"b": "c"}}),
+        ("|\n  a\n  b\n", "a\nb\n"),
+    ],
+)
+def test_types(text: str, expected: Any) -> None:
+    found = value(text)
+    assert found == expected
+    assert isinstance(found, type(expected))
+    assert not (isinstance(found, bool) ^ isinstance(expected, bool))
+
+
+@pytest.mark.parametrize("text", ["1.10", "0.850", "1e5", "2.0"])
+def test_a_number_used_as_text_is_as_written(text: str) -> None:
+    found = value(text)
+    assert str(found) == text
+    assert f"{found}" == text
+    assert found == float(text)
+
+
+def test_keys_are_texts() -> None:
+    data, places = parse("1: a\ntrue: b\n~: c\non: d\n", "f")
+    assert data == {"1": "a", "true": "b", "~": "c", "on": "d"}
+    assert places["true",] == Place("f", 2, 1)
+
+
+def test_places() -> None:
+    _, places = parse("a: 1\nb:\n  c: {d: 2,  e: 3}\n  f:\n  - x\n  - y: 1\n", "f")
+    assert places == {
+        (): Place("f", 1, 1),
+        ("a",): Place("f", 1, 1),
+        ("b",): Place("f", 2, 1),
+        ("b", "c"): Place("f", 3, 3),
+        ("b", "c", "d"): Place("f", 3, 7),
+        ("b", "c", "e"): Place("f", 3, 14),
+        ("b", "f"): Place("f", 4, 3),
+        ("b", "f", 0): Place("f", 5, 5),
+        ("b", "f", 1): Place("f", 6, 5),
+        ("b", "f", 1, "y"): Place("f", 6, 5),
+    }
+
+
+def test_anchors_and_merges() -> None:
+    text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: [{z: 4}, *a], w: 5}\nd: *a\n"
+    data, places = parse(text, "f")
+    assert data["b"] == {"x": 1, "y": 3}
+    assert data["c"] == {"x": 1, "y": 2, "z": 4, "w": 5}
+    assert data["d"] == data["a"]
+    assert data["d"] is not data["a"]  # a change to one is no change to the other
+    assert places["b", "x"] == Place("f", 1, 8)  # where it is written
+    assert places["b", "y"] == Place("f", 2, 13)
+    assert places["d",] == Place("f", 4, 1)
+
+
+def test_the_first_of_several_merged_mappings_wins() -> None:
+    assert parse("a: {<<: [{x: 1}, {x: 2}]}", "f")[0] == {"a": {"x": 1}}
+
+
+def test_nothing_is_none() -> None:
+    assert parse("# only a comment\n", "f") == (None, {})
+
+
+def test_crlf_and_byte_order_mark() -> None:
+    data, places = parse("\ufeffa: 1\r\nb: 2\r\n", "f")
+    assert data == {"a": 1, "b": 2}
+    assert places["b",] == Place("f", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "f:3:1: a: this key stands twice; keep one"),
+        ("1: a\n'1': b\n", "f:2:1: 1: this key stands twice; keep one"),
+        ("x: {a: 1, a: 2}\n", "f:1:11: a: this key stands twice; keep one"),
+        ("{a: b}: c\n", "f:1:1: a key must be plain text"),
+        ("? [a]\n: b\n", "f:1:3: a key must be plain text"),
+        ("a: &a [1, *a]\n", "f:1:4: an anchor refers to itself"),
+        ("a: &a {<<: *a}\n", "f:1:4: an anchor refers to itself"),
+        ("a: *b\n", "f:1:4: not valid YAML: found undefined alias; no anchor (&name) of that name stands above it"),
+        ("a: !foo b\n", "f:1:4: the tag !foo has no meaning here; remove it"),
+        (
+            "a: !!python/object:os.system {}\n",
+            "f:1:4: the tag !!python/object:os.system has no meaning here; remove it",
+        ),
+        ("a: !!timestamp 2026-01-01\n", "f:1:4: the tag !!timestamp has no meaning here; remove it"),
+        ("a: !!set {b}\n", "f:1:4: the tag !!set has no meaning here; remove it"),
+        ("a: !!int x\n", "f:1:4: 'x' is not a number"),
+        ("a: !!bool maybe\n", "f:1:4: the tag !!bool has no meaning here; remove it"),
+        ("a: {<<: 3}\n", "f:1:9: << takes a mapping, or a list of mappings"),
+        ("a: 1e999\n", "f:1:4: this number is too large"),
+        ("a: " + "9" * 5000, "f:1:4: this number is too large"),
+        ("a: 0x" + "f" * 30, "f:1:4: this number is too large"),
+        (
+            "a: 1\n---\nb: 2\n",
+            "f:2:1: not valid YAML: but found another document; a config is one document, without ---",
+        ),
+        ("a: x\x07y\n", "f:1:5: a character that YAML does not allow (U+0007); remove it"),
+        ("a: 1\nb: \udcff\n", "f:2:4: a character that YAML does not allow (U+DCFF); remove it"),
+        ("a: " + "[" * 100_000, "f:1:67: nested deeper than 64 levels"),
+        ("a: [1, 2\nb: 3\n", "f:2:2: not valid YAML: did not find expected ',' or ']'"),
+    ],
+)
+def test_mistakes(text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        parse(text, "f")
+    assert str(error.value) == message
+
+
+def test_a_few_anchors_that_would_expand_to_billions() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    with pytest.raises(InputError, match="the anchors expand to too much"):
+        parse("\n".join(lines), "f")

@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Make or refresh the catalogues of SGLang's flags in launcher/catalog/data/.
+
+    tools/make_catalog.py --python /opt/sglang/bin/python 0.5.23 0.5.16    write them
+    tools/make_catalog.py --python … --check 0.5.23     compare only; status 1 if one differs
+    tools/make_catalog.py --diff 0.5.8 0.5.16           flags gained and lost
+
+Each version's wheel is downloaded with ``pip download --no-deps`` (or taken from
+``--wheels DIR``), unpacked into a temporary folder and imported from there by the
+interpreter named with ``--python``, which must be able to import *some* SGLang:
+one environment with the dependencies of a recent SGLang serves all versions, as
+only ``sglang.srt.server_args`` is imported. A wheel of 0.5.12 or later is built
+for one Python version, so run this with the same minor version as ``--python``.
+
+What that environment lacks, or has in another version, is stood in for while the
+old version is imported; SGLang's own modules never are. See
+launcher/catalog/extract.py, which does the reading. What was stood in for is
+kept in the catalogue under "stood_in"; so far it has been torchvision (its CUDA
+build does not load beside a CPU build of torch) and, for 0.4.6, three functions
+of triton.runtime.cache. Neither has a part in any flag.
+
+The result is one JSON object with one flag a line, so that a refresh is readable
+as a diff. Its form is documented in launcher/catalog/__init__.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTRACT = ROOT / "launcher" / "catalog" / "extract.py"
+DATA = ROOT / "launcher" / "catalog" / "data"
+
+# Seconds: an import takes 5 to 10 s, more on a cold disk or a busy machine.
+EXTRACT_TIMEOUT = 300
+
+
+def fetch_wheel(version: str, wheels: Path) -> Path:
+    """The wheel of `version` in `wheels`, downloaded there when it is missing.
+
+    Raises RuntimeError when pip finds no such version.
+    """
+    for wheel in wheels.glob(f"sglang-{version}-*.whl"):
+        return wheel
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    done = subprocess.run(
+        [*pip, "-d", str(wheels), f"sglang=={version}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for wheel in wheels.glob(f"sglang-{version}-*.whl"):
+        return wheel
+    raise RuntimeError(f"pip found no wheel of sglang {version}:\n{done.stdout.strip()}")
+
+
+def read_wheel(python: str, version: str, wheels: Path) -> dict[str, Any]:
+    """Unpack the wheel of `version` and let `python` read its flags.
+
+    Raises RuntimeError with the end of the interpreter's own output when that fails.
+    """
+    wheel = fetch_wheel(version, wheels)
+    with tempfile.TemporaryDirectory(prefix="catalog-") as root:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(root)
+        done = subprocess.run(
+            [python, str(EXTRACT), "--root", root],
+            capture_output=True,
+            text=True,
+            timeout=EXTRACT_TIMEOUT,
+        )
+    if done.returncode:
+        raise RuntimeError(f"sglang {version} could not be read:\n{done.stderr[-2000:]}")
+    catalogue = json.loads(done.stdout)
+    if catalogue["version"] != version:
+        raise RuntimeError(f"{wheel.name} says it is sglang {catalogue['version']}")
+    return catalogue
+
+
+def to_text(catalogue: dict[str, Any]) -> str:
+    """The file's text: keys in a fixed order, one flag a line."""
+
+    def dense(value: Any) -> str:
+        return json.dumps(value, separators=(",", ":"), sort_keys=False, ensure_ascii=True)
+
+    lines = [
+        "{" + f'"version":{dense(catalogue["version"])},',
+        f'"stood_in":{dense(catalogue["stood_in"])},',
+        '"flags":[',
+    ]
+    flags = [dense(flag) for flag in catalogue["flags"]]
+    return "\n".join(lines) + "\n" + ",\n".join(flags) + "\n]}\n"
+
+
+def names(version: str) -> set[str]:
+    """Every name a shipped catalogue knows."""
+    path = DATA / f"{version}.json"
+    if not path.exists():
+        raise RuntimeError(f"there is no catalogue {path}; make it first")
+    return {name for flag in json.loads(path.read_text())["flags"] for name in flag["names"]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    add = parser.add_argument
+    add("versions", nargs="+", help="SGLang versions, as on PyPI: 0.5.23, 0.5.5.post2")
+    add("--python", default=sys.executable, help="an interpreter with SGLang's dependencies")
+    add("--wheels", type=Path, help="a folder of wheels, where missing ones are kept too")
+    add("--check", action="store_true", help="write nothing; status 1 if one would change")
+    add("--diff", action="store_true", help="print what each gained and lost over the one before")
+    options = parser.parse_args()
+    try:
+        if options.diff:
+            for old, new in zip(options.versions, options.versions[1:], strict=False):
+                print(f"{old} -> {new}")
+                lost, gained = names(old) - names(new), names(new) - names(old)
+                for sign, found in (("-", lost), ("+", gained)):
+                    for name in sorted(found):
+                        print(f"  {sign} {name}")
+            return 0
+        changed = 0
+        with tempfile.TemporaryDirectory(prefix="wheels-") as scratch:
+            wheels = options.wheels or Path(scratch)
+            wheels.mkdir(parents=True, exist_ok=True)
+            for version in options.versions:
+                text = to_text(read_wheel(options.python, version, wheels))
+                path = DATA / f"{version}.json"
+                same = path.exists() and path.read_text() == text
+                changed += not same
+                if not same and not options.check:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(text)
+                verdict = "unchanged" if same else "differs" if options.check else "written"
+                print(f"{version}: {verdict}, {len(text)} bytes")
+        return 1 if changed and options.check else 0
+    except RuntimeError as error:
+        print(f"make_catalog: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
