@@ -9,7 +9,6 @@ from launcher.config.schema import Container
 from launcher.errors import Problem
 from launcher.words import Joined, Ref, Word
 
-
 # the job's secrets are there, and a worker may want to write there
 RUN_MOUNT = Ref("${RUN}:${RUN}")
 

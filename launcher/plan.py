@@ -209,8 +209,9 @@ def _check_ports(config: Config, source: Source, groups: tuple[Group, ...], bloc
         if message and not any(p.key == ".".join(keys) for p in problems):
             problems.append(source.problem(message, *keys))
 
-    if base != "auto" and base + block > 65536:
-        message = f"the job needs {block} ports from here; choose {65536 - block} or less"
+    if base != "auto" and base + block > LAST + 1:
+        # Dynamo reads DYN_SYSTEM_PORT as a signed 16-bit number (measured, 1.4.2)
+        message = f"the job needs {block} ports from here, all below {LAST + 1}; choose {LAST + 1 - block} or less"
         problems.append(source.problem(message, "ports", "base"))
     if base == "auto" and block > LAST - FIRST + 1:
         message = f"{len(groups)} workers on one machine need {block} ports, more than there are; plan fewer workers"
