@@ -15,8 +15,10 @@ from launcher.errors import InputError, WorkError
 COMMANDS = {
     "submit": "Start a deployment, on Slurm or on this machine.",
     "plan": "Show who would run where, before anything is queued.",
+    "check": "Say all that is wrong with a config, before it queues.",
     "render": "Print the job script.",
-    "warmup": "Send requests until a deployment is warm.",
+    "warmup": "Warm a deployment with requests, or build its kernels.",
+    "cache": "Show, check and prune the archives of built kernels.",
     "chat": "Ask a deployment one question and stream the answer.",
     "status": "Show a job's stage, groups and endpoint.",
     "logs": "Show a job's logs.",

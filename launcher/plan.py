@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from launcher.config import Config, Source
 from launcher.containers import container_problems
-from launcher.engines import Command, Context, engine_for
+from launcher.engines import Command, Context, Worker, engine_for
 from launcher.errors import InputError, Problem
-from launcher.ports import FIRST, LAST, Offset, block_size, group_ports, service_ports
+from launcher.ports import (
+    FIRST,
+    LAST,
+    MOST_FRONTENDS,
+    Offset,
+    block_size,
+    frontend_ports,
+    group_ports,
+    service_ports,
+)
 from launcher.slurm_options import slurm_problems
 from launcher.topology import Topology, topology
-from launcher.words import Word, shown
+from launcher.words import Word, names, shown
 
 Cluster = Literal["slurm", "local"]
 
@@ -61,6 +70,15 @@ class RolePlan:
 
 
 @dataclass(frozen=True)
+class Frontend:
+    """One of the processes that answer clients: its name, its node and its ports there."""
+
+    name: str
+    node: int
+    ports: dict[str, Offset]
+
+
+@dataclass(frozen=True)
 class Plan:
     """Who runs where, with what. `config` holds what needs no further thought."""
 
@@ -70,8 +88,12 @@ class Plan:
     roles: tuple[RolePlan, ...]
     services: dict[str, Command]
     service_ports: dict[str, Offset]
+    services_node: int
     frontend: Command
+    frontends: tuple[Frontend, ...]
+    health: str | None
     port_block: int
+    only_kernels: bool = False
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -79,15 +101,30 @@ class Plan:
 
     @property
     def head_node(self) -> int:
-        """The head node of the first prefill worker: NATS, etcd and the frontend are there."""
+        """The head node of the first prefill worker: the frontend is there, and NATS and etcd
+        unless the config puts them elsewhere."""
         return self.groups[0].ranks[0].node
+
+    @property
+    def named_groups(self) -> tuple[Group, ...]:
+        """The groups whose addresses the frontend's command names (SGLang's router)."""
+        used = {name for word in self.frontend.argv for name in names(word)}
+        return tuple(g for g in self.groups if f"{Worker(g.name, g.role).prefix}_ADDR" in used)
+
+
+def kernels_plan(plan: Plan) -> Plan:
+    """The plan of a job that only builds the kernels, on one node with all its GPUs."""
+    config = plan.config.model_copy(update={"name": f"{plan.config.name[:55]}-kernels"})
+    return replace(
+        plan, config=config, nodes=1, services_node=0, frontends=plan.frontends[:1], only_kernels=True
+    )
 
 
 def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Plan:
     """Lay a config's workers out over nodes. Raises InputError with every mistake found."""
     problems = _role_problems(config, source)
     problems += slurm_problems(config, source)
-    problems += container_problems(config, source)
+    problems += container_problems(config, source, cluster)
     engine = engine_for(config)
     problems += engine.problems(config, source)
     topologies: dict[str, Topology] = {}
@@ -100,11 +137,16 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
         raise InputError(*problems)
 
     groups = _place(config, topologies, cluster)
+    nodes = max(r.node for g in groups for r in g.ranks) + 1
+    frontends = _place_frontends(config, source, nodes, cluster)
     last_slot = max(g.slot for g in groups)
     block = block_size(last_slot + 1)
     ports = service_ports(config)
-    _check_ports(config, source, groups, block, cluster)
-    context = Context(config=config, ports=ports)
+    _check_ports(config, source, groups, frontends, block, cluster)
+    context = Context(config=config, ports=ports, workers=tuple(Worker(g.name, g.role) for g in groups))
+    own_node = config.services.where == "own"
+    frontend = engine.frontend(context)
+    used = {name for word in frontend.argv for name in names(word)}
     roles = tuple(
         RolePlan(
             name=name,
@@ -117,11 +159,16 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     return Plan(
         config=config,
         cluster=cluster,
-        nodes=max(r.node for g in groups for r in g.ranks) + 1,
+        nodes=nodes + own_node,
         roles=roles,
         services=engine.services(context),
         service_ports=ports,
-        frontend=engine.frontend(context),
+        services_node=nodes if own_node else groups[0].ranks[0].node,
+        frontend=frontend,
+        frontends=tuple(
+            replace(f, ports={k: p for k, p in f.ports.items() if f"{k.upper()}_PORT" in used}) for f in frontends
+        ),
+        health=engine.health,
         port_block=block,
     )
 
@@ -181,12 +228,37 @@ def _place(config: Config, topologies: dict[str, Topology], cluster: Cluster) ->
     return tuple(groups)
 
 
+def _place_frontends(config: Config, source: Source, nodes: int, cluster: Cluster) -> tuple[Frontend, ...]:
+    """One on each of the first nodes; on this machine side by side, with ports of their own."""
+    count = config.frontend.replicas
+    if count > nodes:
+        message = f"one frontend a node: the workers take {nodes} node{'s' if nodes > 1 else ''}"
+        raise InputError(source.problem(message, "frontend", "replicas"))
+    if cluster == "local" and count > MOST_FRONTENDS:
+        raise InputError(source.problem(f"at most {MOST_FRONTENDS} on one machine", "frontend", "replicas"))
+    return tuple(
+        Frontend(
+            f"frontend-{node}" if count > 1 else "frontend",
+            node,
+            frontend_ports(config, node if cluster == "local" else 0),
+        )
+        for node in range(count)
+    )
+
+
 def _bootstrap_turn(groups: list[Group], role: str, node: int, cluster: Cluster) -> int:
     """How many groups of this role have their head on this node (local: on this machine) already."""
     return sum(1 for g in groups if g.role == role and (cluster == "local" or g.ranks[0].node == node))
 
 
-def _check_ports(config: Config, source: Source, groups: tuple[Group, ...], block: int, cluster: Cluster) -> None:
+def _check_ports(
+    config: Config,
+    source: Source,
+    groups: tuple[Group, ...],
+    frontends: tuple[Frontend, ...],
+    block: int,
+    cluster: Cluster,
+) -> None:
     """Ports that the config fixes must differ on a node, from each other and from a fixed block."""
     taken: dict[tuple[int, int], str] = {}
     problems: list[Problem] = []
@@ -216,9 +288,10 @@ def _check_ports(config: Config, source: Source, groups: tuple[Group, ...], bloc
     if base == "auto" and block > LAST - FIRST + 1:
         message = f"{len(groups)} workers on one machine need {block} ports, more than there are; plan fewer workers"
         problems.append(source.problem(message, groups[-1].role, "workers"))
-    head = groups[0].ranks[0].node
-    if config.frontend.port != "auto":
-        claim(head, config.frontend.port, "the frontend", "frontend", "port")
+    for frontend in frontends:
+        if config.frontend.port != "auto":
+            number = frontend.ports["frontend"].fixed or 0
+            claim(frontend.node, number, f"the {frontend.name}", "frontend", "port")
     for group in groups:
         port = group.ports.get("bootstrap")
         if port is not None and port.fixed is not None and config.ports.bootstrap != "auto":
@@ -229,16 +302,15 @@ def _check_ports(config: Config, source: Source, groups: tuple[Group, ...], bloc
 
 def rank_values(plan: Plan, group: Group, rank: Rank) -> dict[str, str]:
     """The script's variables of one rank, as far as they are known before the job runs."""
-    names = {p.upper() + "_PORT": str(v) for p, v in {**plan.service_ports, **group.ports}.items()}
-    head = f"<node{plan.head_node}>"
+    ports = {p.upper() + "_PORT": str(v) for p, v in {**plan.service_ports, **group.ports}.items()}
     return {
-        **names,
+        **ports,
         "GROUP": group.name,
         "RANK": str(rank.rank),
         "NNODES": str(len(group.ranks)),
         "HEAD_ADDR": f"<node{group.ranks[0].node}>",
         "NODE_ADDR": f"<node{rank.node}>",
-        "SERVICES_ADDR": head,
+        "SERVICES_ADDR": f"<node{plan.services_node}>",
     }
 
 
@@ -265,25 +337,37 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "groups": [_group_json(plan, role, group) for role in plan.roles for group in role.groups],
         "services": {
             name: {
-                "node": plan.head_node,
+                "node": plan.services_node,
                 "port": plan.service_ports[name].json(),
-                **_command_json(command, _service_values(plan)),
+                **_command_json(command, _service_values(plan, plan.services_node)),
             }
             for name, command in plan.services.items()
         },
         "frontend": {
             "node": plan.head_node,
             "port": plan.service_ports["frontend"].json(),
-            **_command_json(plan.frontend, _service_values(plan), plan.config.env),
+            "replicas": [{"name": f.name, "node": f.node, "port": f.ports["frontend"].json()} for f in plan.frontends],
+            **_command_json(plan.frontend, _frontend_values(plan), plan.config.env),
         },
+        "health": plan.health,
         "config": plan.config.model_dump(mode="json", exclude_none=True),
     }
 
 
-def _service_values(plan: Plan) -> dict[str, str]:
+def _service_values(plan: Plan, node: int) -> dict[str, str]:
     ports = {p.upper() + "_PORT": str(v) for p, v in plan.service_ports.items()}
-    node = f"<node{plan.head_node}>"
-    return {**ports, "NODE_ADDR": node, "SERVICES_ADDR": node}
+    return {**ports, "NODE_ADDR": f"<node{node}>", "SERVICES_ADDR": f"<node{plan.services_node}>"}
+
+
+def _frontend_values(plan: Plan) -> dict[str, str]:
+    """The variables of the first frontend, among them its workers' addresses."""
+    values = _service_values(plan, plan.frontends[0].node)
+    values.update({f"{p.upper()}_PORT": str(v) for p, v in plan.frontends[0].ports.items()})
+    for group in plan.named_groups:
+        prefix = Worker(group.name, group.role).prefix
+        values[f"{prefix}_ADDR"] = f"<node{group.ranks[0].node}>"
+        values.update({f"{prefix}_{p.upper()}_PORT": str(v) for p, v in group.ports.items()})
+    return values
 
 
 def _group_json(plan: Plan, role: RolePlan, group: Group) -> dict[str, Any]:

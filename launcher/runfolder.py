@@ -14,7 +14,13 @@ from typing import Any
 
 from launcher.errors import InputError, WorkError
 
-STAGES = ("who", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
+STAGES = ("who", "kernels", "keys", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
+# What the script writes, and an earlier attempt (or an earlier job of that number) has left: moved to
+# attempts/ before the script begins.
+SET_ASIDE = (
+    "events.jsonl", "plan.json", "job.sh", "hosts", "who", "spares", "placement.json", "endpoint.json",
+    "processes", "warmup.json", "steps", "logs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,30 @@ class RunFolder:
         import time
 
         line = {"time": round(time.time(), 3), "stage": stage, "state": state, "detail": detail}
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        try:
+            with (self.path / "events.jsonl").open("a", encoding="utf-8") as f:
+                f.write(json.dumps(line) + "\n")
+        except OSError:
+            pass  # a full disk loses the line, not the job
+
+    def set_aside_older(self, than: float) -> None:
+        """Move what a job of the same number left here, last changed before `than`, to attempts/.
+
+        Numbers come back when a cluster is set up anew. The job's script does the same when it
+        begins; who reads the folder before that must not take the old for the new.
+        """
+        import time
+
+        events = self.path / "events.jsonl"
+        if not events.exists() or events.stat().st_mtime >= than:
+            return
+        aside = self.path / "attempts" / time.strftime("before-%Y%m%dT%H%M%S")
+        aside.mkdir(parents=True, exist_ok=True)
+        for name in SET_ASIDE:
+            try:
+                (self.path / name).rename(aside / name)
+            except OSError:
+                continue  # not there, or the script was quicker
 
     def write_json(self, file: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file so that no reader ever sees half of it."""

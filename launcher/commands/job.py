@@ -36,7 +36,7 @@ def keys(folder: Path) -> None:
 
     deployment = read_deployment(RunFolder(folder))
     tls = deployment.plan["config"]["security"]["nats_tls"]
-    make_keys(folder / "secrets", [deployment.services_address], NATS_USER, tls)
+    make_keys(folder / "secrets", list(deployment.service_hosts.values()), NATS_USER, tls)
 
 
 @command.command("rejoin")
@@ -49,6 +49,20 @@ def rejoin(folder: Path, group: str) -> None:
 
     run = RunFolder(folder)
     bring_back(run, read_deployment(run), group, _timeout(run, "ready"), say)
+
+
+@command.command("kernels")
+@click.argument("folder", type=click.Path(path_type=Path))
+def kernels(folder: Path) -> None:
+    """Write which kernels the job needs, and what its steps need to build them."""
+    from launcher.job.kernels import prepare
+    from warmup.kernels import ERRORS
+
+    try:
+        shapes = prepare(RunFolder(folder))
+    except ERRORS as e:
+        raise WorkError(str(e)) from None
+    say(f"{shapes} kernel shapes")
 
 
 @command.command("services")
@@ -64,20 +78,21 @@ def services(folder: Path) -> None:
     took = wait_for_services(deployment, _timeout(run, "services"))
     for name, seconds in took.items():
         run.add_event(name, "ready")
-        say(f"{name} answers at {deployment.services_address}:{ports[name]} ({seconds:.1f} s)")
+        say(f"{name} answers at {deployment.service_hosts[name]}:{ports[name]} ({seconds:.1f} s)")
 
 
 @command.command("ready")
 @click.argument("folder", type=click.Path(path_type=Path))
 def ready(folder: Path) -> None:
-    """Wait until every worker is registered and has answered a request."""
+    """Wait until every worker is there and has answered a request, through every frontend."""
     from launcher.job.deployment import read_deployment
     from launcher.job.ready import wait_until_ready
 
     run = RunFolder(folder)
     deployment = read_deployment(run)
     wait_until_ready(run, deployment, _timeout(run, "ready"), say)
-    run.write_json("endpoint.json", {"url": deployment.endpoint, "model": deployment.model})
+    urls = list(deployment.endpoints)
+    run.write_json("endpoint.json", {"url": urls[0], "urls": urls, "model": deployment.model})
 
 
 @command.command("warm")

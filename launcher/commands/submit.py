@@ -26,6 +26,11 @@ from launcher.runfolder import RunFolder
     help="Return only when the job has reached this state.",
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="Give up waiting after this.")
+@click.option(
+    "--after-kernels",
+    is_flag=True,
+    help="Build the kernels in a one-node job first; this one waits for it in the queue.",
+)
 @click.option("--parsable", is_flag=True, help="Print the job's id alone (ID[;cluster]).")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def command(
@@ -35,6 +40,7 @@ def command(
     dry_run: bool,
     target: str | None,
     timeout: float | None,
+    after_kernels: bool,
     parsable: bool,
     options: tuple[str, ...],
 ) -> None:
@@ -43,6 +49,8 @@ def command(
     What stands after `--` goes to sbatch as it is: submit CONFIG -- --reservation=night
     """
     plan = planned(config, sets, cluster)
+    if after_kernels and cluster == "local":
+        raise click.UsageError("--after-kernels is for Slurm; here, run `warmup --kernels` first")
     if options and cluster == "local":
         raise click.UsageError("options after -- are sbatch's; a local run has none")
     script = render(plan)
@@ -50,7 +58,13 @@ def command(
         click.echo(script, nl=False)
         click.echo(f"# {_dry_command(plan, cluster, options)}")
         return
-    run, shown = _start(plan, script, cluster, options)
+    if after_kernels:
+        from launcher.kernelwarmup import submit_kernels
+
+        first, _ = submit_kernels(config, sets, cluster, start)
+        click.echo(f"{first.name}: job {first.job_id}, {first.path}", err=True)
+        options = (f"--dependency=afterok:{first.job_id}", "--kill-on-invalid-dep=yes", *options)
+    run, shown = start(plan, script, cluster, options)
     shutil.copyfile(find_config(config), run.path / "config.yaml")
     run.write_json(
         "submit.json",
@@ -66,7 +80,8 @@ def command(
             click.echo(f"{target} at {endpoint['url']} (model {endpoint['model']})")
 
 
-def _start(plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]) -> tuple[RunFolder, str]:
+def start(plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]) -> tuple[RunFolder, str]:
+    """Hand a script over; returns its run folder and what is printed with --parsable."""
     import os
 
     runs = Path(plan.config.runs).absolute()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from launcher.commands.options import json_option, runs_option
+from launcher.commands.options import cluster_option, json_option, runs_option, set_option
 from launcher.errors import InputError
+from launcher.plan import Cluster
 from launcher.runfolder import RunFolder, find_run, is_run
 
 
@@ -24,7 +25,18 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 
 
 @click.command("warmup")
-@click.argument("target", metavar="[JOB|ADDRESS]", required=False)
+@click.argument("target", metavar="[JOB|ADDRESS|CONFIG]", required=False)
+@click.option("--kernels", is_flag=True, help="Build DeepGEMM's kernels for CONFIG instead.")
+@click.option("--plan", "only_plan", is_flag=True, help="With --kernels: print what would be built.")
+@click.option(
+    "--from-log",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --kernels: learn the shapes from SGLang's log; needs no CONFIG.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="With --from-log: the manifest.")
+@set_option
+@cluster_option
 @click.option("--model", help="Served name; by default the one that is served.")
 @click.option("--prompt-tokens", callback=_numbers, metavar="N,N", help="Prompt lengths.")
 @click.option("--concurrency", callback=_numbers, metavar="N,N", help="Requests at once.")
@@ -34,6 +46,12 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @runs_option
 def command(
     target: str | None,
+    kernels: bool,
+    only_plan: bool,
+    from_log: Path | None,
+    out: Path | None,
+    sets: tuple[str, ...],
+    cluster: Cluster,
     model: str | None,
     prompt_tokens: tuple[int, ...],
     concurrency: tuple[int, ...],
@@ -44,10 +62,16 @@ def command(
 ) -> None:
     """Send requests of many sizes until the times are steady, and say whether it is warm.
 
-    TARGET is a job (id, name or run folder; the newest without one) or an address: IP, HOST:PORT
-    or a URL, port 8000 by default. An address needs no config and no job. Exit status 1 unless
-    the verdict is warm.
+    The target is a job (id, name or run folder; the newest without one) or an address: IP,
+    HOST:PORT or a URL, port 8000 by default. An address needs no config and no job. Exit status 1
+    unless the verdict is warm.
+
+    With --kernels CONFIG, build the kernels that CONFIG's workers need, all at once, into the
+    archive under its warmup.kernels.cache_dir: as a one-node job, or here with --cluster local.
     """
+    if kernels:
+        _kernels(target, only_plan, from_log, out, sets, cluster, as_json)
+        return
     from warmup.requests import AddressError, Axes, Options, run
     from warmup.requests.show import Live, show
 
@@ -80,3 +104,29 @@ def command(
     else:
         show(report)
     sys.exit(0 if report.verdict.warm else 1)
+
+
+def _kernels(
+    config: str | None,
+    only_plan: bool,
+    from_log: Path | None,
+    out: Path | None,
+    sets: tuple[str, ...],
+    cluster: Cluster,
+    as_json: bool,
+) -> None:
+    from launcher import kernelwarmup
+    from launcher.commands.submit import start
+
+    if from_log is not None:
+        kernelwarmup.learn(from_log, out, fast=False)
+        return
+    if config is None:
+        raise click.UsageError("--kernels needs a CONFIG (or --from-log FILE)")
+    if only_plan:
+        kernelwarmup.show_plan(config, sets, as_json)
+    elif cluster == "local":
+        kernelwarmup.build_here(config, sets)
+    else:
+        run, shown = kernelwarmup.submit_kernels(config, sets, cluster, start)
+        click.echo(f"{run.name}: job {shown}, {run.path}")

@@ -18,8 +18,10 @@ AT_KEYS = "at_keys"  # the type of an error that names keys inside its mapping
 SCRIPT_NAMES = frozenset(
     """GROUP RANK NNODES HEAD_ADDR NODE_ADDR SERVICES_ADDR IFNAME SCRATCH PORT_BASE LAUNCH_PYTHON
     SGL_LAUNCH SGL_NODES SGL_JOB_ID RUN JOB_ID NATS_PORT ETCD_PORT ETCD_PEER_PORT FRONTEND_PORT
+    FRONTEND_ADDR METRICS_PORT CONTAINER
     DIST_INIT_PORT BOOTSTRAP_PORT SYSTEM_PORT RPC_PORT HTTP_PORT NCCL_PORT""".split()
 )
+WORKER_NAMES = re.compile(r"(PREFILL|DECODE|AGGREGATED)_[0-9]+_")  # and those of each worker
 BASH_NAMES = frozenset("BASHOPTS BASH_VERSINFO EUID PPID SHELLOPTS UID".split())
 
 
@@ -32,6 +34,27 @@ def _name(value: str) -> str:
 
 def _shown(value: str) -> str:
     return repr(value if len(value) <= 80 else value[:77] + "...")
+
+
+def _engine(value: str) -> str:
+    from launcher.engines import ENGINES, engine_names
+
+    return value if value in ENGINES else _one_of(value, engine_names())
+
+
+def _runtime(value: str) -> str:
+    from launcher.containers import RUNTIMES, runtime_names
+
+    return value if value in RUNTIMES else _one_of(value, runtime_names())
+
+
+def _one_of(value: str, names: list[str]) -> str:
+    """As pydantic's Literal, for names that are known only when they are asked for."""
+    if value not in names:
+        shown = [repr(n) for n in names]
+        expected = " or ".join([", ".join(shown[:-1]), shown[-1]])
+        raise PydanticCustomError("literal_error", "not a known name", {"expected": expected})
+    return value
 
 
 def _one_line(value: str) -> str:
@@ -59,12 +82,12 @@ def _env(value: dict[str, Any]) -> dict[str, str]:
             item = "true" if item else "false"
         if not ENV_NAME.fullmatch(key):
             problems.append((key, "not the name of an environment variable (letters, digits and _)"))
-        elif key in SCRIPT_NAMES:
+        elif key in SCRIPT_NAMES or WORKER_NAMES.match(key):
             problems.append((key, "not to be set here: the job script gives it out"))
         elif key in BASH_NAMES:
             problems.append((key, "not to be set here: bash lets nobody set it"))
         elif item is None or isinstance(item, (dict, list)):
-            kind = "nothing" if item is None else "a list" if isinstance(item, list) else "a mapping"
+            kind = "empty" if item is None else "a list" if isinstance(item, list) else "a mapping"
             problems.append((key, f"must be a text, a number, true or false, not {kind}"))
         elif _has_control(str(item)):
             problems.append((key, "must be one line of text without control characters"))
@@ -101,7 +124,7 @@ def _text(value: Any) -> Any:
 def _auto_port(value: Any) -> Any:
     if value == "auto" or (type(value) is int and 1 <= value <= 65535):
         return value
-    shown = _shown(value) if isinstance(value, str) else "nothing" if value is None else str(value)[:60]
+    shown = _shown(value) if isinstance(value, str) else "empty" if value is None else str(value)[:60]
     near = nearest(value, ["auto"]) if isinstance(value, str) else ""
     raise ValueError(f"must be 'auto' or a port from 1 to 65535, not {shown}{near}")
 
@@ -141,8 +164,10 @@ class Model(Part):
 class Container(Part):
     """The container that workers, frontend, NATS and etcd run in."""
 
-    runtime: Literal["none", "pyxis", "apptainer"] = Field(
-        default="none", description="How a container is started on the nodes."
+    runtime: Annotated[str, AfterValidator(_runtime)] = Field(
+        default="none",
+        description="How a container is started on the nodes: `none`, `pyxis` (enroot; Slurm only), "
+        "`apptainer`, `docker`, or one that an installed package adds.",
     )
     image: Text | None = Field(default=None, description="Image, as the runtime names it.")
     mounts: list[Text] = Field(default_factory=list, description="`SOURCE:TARGET[:OPTIONS]`, a list.")
@@ -212,8 +237,30 @@ class Frontend(Part):
     router_mode: Text | None = Field(
         default=None, description="How requests are spread: `round-robin`, `random`, `kv`, ..."
     )
+    replicas: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        description="How many frontends: one on each of the first nodes (on this machine, on "
+        "successive ports). endpoint.json lists them all.",
+    )
     args: Flags = Field(default_factory=dict, description="Further flags of the frontend.")
     env: Env = Field(default_factory=dict, description="Environment of the frontend.")
+
+
+class Services(Part):
+    """Where NATS and etcd are."""
+
+    where: Literal["head", "own", "external"] = Field(
+        default="head",
+        description="`head`: on the first worker's head node. `own`: on a further node of their "
+        "own, the last of the allocation. `external`: somewhere else, at `nats` and `etcd`.",
+    )
+    nats: Text | None = Field(default=None, description="Its address, `nats://HOST:PORT` or `tls://HOST:PORT`.")
+    etcd: Text | None = Field(default=None, description="Its address, `http://HOST:PORT` or `https://HOST:PORT`.")
+    keys: Text | None = Field(
+        default=None,
+        description="Folder with the keys of external services, named as a job's own: ca.pem, "
+        "client.pem and client.key for TLS, nats-password for NATS's user sgl-launch.",
+    )
 
 
 class Timeouts(Part):
@@ -243,11 +290,14 @@ class OnFailure(Part):
         "while the others go on serving, end the job, or end it and requeue it without the node "
         "that failed. Before it has been ready, the job ends.",
     )
-    services: Literal["stop", "requeue"] = Field(
-        default="stop", description="NATS, etcd or the frontend ends."
+    services: Literal["stop", "restart", "requeue"] = Field(
+        default="stop",
+        description="NATS, etcd or the frontend ends: end the job, start it again at once in its "
+        "place with the data it had, or requeue the job.",
     )
     max_restarts: Annotated[int, Field(ge=0)] = Field(
-        default=3, description="Restarts of one worker group; the next end is the job's."
+        default=3,
+        description="Restarts of one worker group, or of one service; the next end is the job's.",
     )
     max_requeues: Annotated[int, Field(ge=0)] = Field(
         default=2, description="Requeues of the job."
@@ -287,9 +337,36 @@ class WarmupRequests(Part):
     required: bool = Field(default=False, description="End the job if the sweep's verdict is not `warm`.")
 
 
+class WarmupKernels(Part):
+    """DeepGEMM's kernels, built in parallel once and kept, instead of by every job on every node."""
+
+    cache_dir: Text | None = Field(
+        default=None,
+        description="Folder of the kernel archives, on storage that every node sees (inside the "
+        "container too). Without it the job has no stage `kernels`.",
+    )
+    local_dir: Text = Field(
+        default="/tmp/sgl-launch-kernels",
+        description="Where each node unpacks them; `-<uid>` is appended. Must not be shared by nodes.",
+    )
+    manifest: Text | None = Field(
+        default=None,
+        description="Shapes learnt with `warmup --kernels --from-log`, for models that are not of "
+        "the DeepSeek V3/R1 family. Computed from the flags when it is not given.",
+    )
+    fast: bool = Field(
+        default=False,
+        description="SGLang's short list of batch sizes (SGLANG_JIT_DEEPGEMM_FAST_WARMUP).",
+    )
+    required: bool = Field(
+        default=False, description="End the job if the kernels can't be prepared."
+    )
+
+
 class Warmup(Part):
     """What is warmed before the job counts as warm."""
 
+    kernels: WarmupKernels = Field(default_factory=WarmupKernels)
     requests: WarmupRequests = Field(default_factory=WarmupRequests)
 
 
@@ -297,16 +374,22 @@ class Config(Part):
     """One deployment."""
 
     name: Name = Field(description="Name of the deployment, of the job and of its run folder.")
-    engine: Literal["dynamo", "mocker"] = Field(
+    engine: Annotated[str, AfterValidator(_engine)] = Field(
         default="dynamo",
-        description="What a worker is: `dynamo` (SGLang under Dynamo) or `mocker` (Dynamo's "
-        "mocker, no GPU: `--set engine=mocker` rehearses any config).",
+        description="What a worker is: `dynamo` (SGLang under Dynamo), `sglang` (SGLang behind its "
+        "own router, without Dynamo, NATS and etcd), `mocker` (Dynamo's mocker, no GPU: `--set "
+        "engine=mocker` rehearses any config), or one that an installed package adds.",
     )
     model: Model
     python: Text | None = Field(
         default=None,
         description="Python that has SGLang and Dynamo, as the workers see it. Default `python3`; "
         "for the mocker the Python that runs sgl-launch.",
+    )
+    sglang_version: Text | None = Field(
+        default=None,
+        description="SGLang's version on the workers, by which `check` judges `args`; the newest "
+        "that it knows when it is not given.",
     )
     container: Container = Field(default_factory=Container)
     slurm: Slurm = Field(default_factory=Slurm)
@@ -318,6 +401,7 @@ class Config(Part):
     mocker: Flags = Field(default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`).")
     env: Env = Field(default_factory=dict, description="Environment of every process.")
     frontend: Frontend = Field(default_factory=Frontend)
+    services: Services = Field(default_factory=Services)
     security: Security = Field(default_factory=Security)
     on_failure: OnFailure = Field(default_factory=OnFailure)
     timeouts: Timeouts = Field(default_factory=Timeouts)

@@ -218,7 +218,7 @@ def scratch_folders(cluster: Cluster) -> list[str]:
     """Scratch folders of jobs that are still on some node."""
     found = []
     for node in cluster.hosts:
-        listed = cluster.run("ls -d /tmp/sgl-launch.* 2>/dev/null", node, cwd="/").stdout
+        listed = cluster.run("ls -d /tmp/sgl-launch* 2>/dev/null", node, cwd="/").stdout
         found += [f"{node}:{line}" for line in listed.split()]
     return found
 

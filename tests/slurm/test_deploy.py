@@ -85,20 +85,22 @@ def test_services_listen_on_the_head_prefill_node_alone(dsr1: Run, cluster: Clus
     head = cluster.address("n001")
     assert where == {
         ("nats-server", "n001", head, 0),
-        ("nats-server", "n001", head, 1),
         ("etcd", "n001", head, 2),
         ("etcd", "n001", "127.0.0.1", 3),
     }
 
 
-def test_every_node_reaches_nats_and_etcd(dsr1: Run, cluster: Cluster) -> None:
+def test_every_node_reaches_nats_and_etcd_with_the_job_s_keys(dsr1: Run, cluster: Cluster) -> None:
     base = dsr1.json("placement.json")["port_base"]
-    ask = [sys.executable, str(Path(__file__).with_name("ask_services.py"))]
+    script = str(Path(__file__).with_name("ask_services.py"))
+    ask = [sys.executable, script, cluster.address("n001"), str(base), str(base + 2)]
     for host in cluster.hosts:
-        done = cluster.run([*ask, cluster.address("n001"), str(base), str(base + 2)], host)
+        done = cluster.run([*ask, str(dsr1.path / "secrets")], host)
         assert done.returncode == 0, f"{host}: {done.stderr}"
-        pong, registered = done.stdout.split()
-        assert pong == "PONG" and int(registered) >= 2, f"{host}: {done.stdout}"
+        nats, registered = done.stdout.splitlines()
+        assert nats == "PONG" and int(registered) >= 2, f"{host}: {done.stdout}"
+    nats, etcd = cluster.run(ask, "n006").stdout.splitlines()
+    assert "Authorization" in nats and "refused" in etcd, "without keys"
 
 
 def test_every_rank_knows_the_services_its_address_and_its_gpus(
@@ -111,7 +113,7 @@ def test_every_rank_knows_the_services_its_address_and_its_gpus(
             env = environ(cluster, host, process)
             wanted = {
                 "NATS_SERVER": f"nats://{head}:{base}",
-                "ETCD_ENDPOINTS": f"http://{head}:{base + 2}",
+                "ETCD_ENDPOINTS": f"https://{head}:{base + 2}",
                 "DYN_TCP_RPC_HOST": cluster.address(host),
                 "SGLANG_HOST_IP": cluster.address(host),
                 "GLOO_SOCKET_IFNAME": "eth0",

@@ -63,7 +63,7 @@ def test_a_worker_that_dies_at_start_ends_the_job(launcher: Launcher, cluster: C
     config = launcher.write(small(prefill=(1, 8), decode=(1, 8)))
     run = launcher.start(config, sets=["model.path=/no/such/model"], wait=None)
     line = failed(run, timeout=60)
-    said = re.match(r"(\S+)-0 ended with exit status (\d+) on (\S+); its log: (\S+)", line)
+    said = re.match(r"(\S+)-0 \(rank 0\) ended with exit status (\d+) on (\S+); its log: (\S+)", line)
     assert said, line
     assert (said[1], said[3]) in (("prefill", "n001"), ("decode", "n002"))
     assert said[2] != "0"
@@ -81,7 +81,8 @@ def test_a_worker_that_dies_at_start_ends_the_job(launcher: Launcher, cluster: C
 
 
 def test_a_rank_above_0_that_dies_ends_the_job(launcher: Launcher, cluster: Cluster) -> None:
-    run = launcher.start(launcher.write(small(prefill=(1, 8), decode=(1, 24))))
+    config = launcher.write(small(prefill=(1, 8), decode=(1, 24)))
+    run = launcher.start(config, sets=["on_failure.workers=stop"])
     run.chat("n001")
     (victim,) = run.rank_processes("n003", "decode-0")
     begin = time.time()
@@ -93,8 +94,9 @@ def test_a_rank_above_0_that_dies_ends_the_job(launcher: Launcher, cluster: Clus
     assert ended - begin < 15
     # decode-0 is on n002, n003 and n004
     log = run.path / "logs" / "decode-0-1.log"
-    assert line == f"decode-0 ended with exit status 137 on n003; its log: {log}"
+    assert line == f"decode-0 (rank 1) ended with exit status 137 on n003; its log: {log}"
     assert log.read_text().startswith("rank: group=decode-0 rank=1 ")
+    assert "is killed" not in run.output
     waited = launcher("wait", str(run.job), "--for", "done")
     assert waited.returncode == 1 and "decode-0" in waited.stderr and "n003" in waited.stderr
     check_nothing_left(cluster)

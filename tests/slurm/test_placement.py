@@ -74,7 +74,7 @@ def test_two_jobs_share_nodes(launcher: Launcher, cluster: Cluster) -> None:
     one, two = jobs
     wanted = {"prefill-0": ["n001", "n002"], "decode-0": ["n003", "n004"]}
     assert heads(one) == heads(two) == wanted
-    services = {("n001", port) for port in (0, 1, 2, 3, 4)}
+    services = {("n001", port) for port in (0, 2, 3, 4)}
     prefill = {("n001", port) for port in (16, 26, 27, 28)}  # dist-init, bootstrap, health, rpc
     decode = {("n003", port) for port in (16, 27, 28)}
     for run in jobs:

@@ -1,0 +1,88 @@
+"""`sgl-launch warmup --kernels CONFIG`: plan, learn, or build DeepGEMM's kernels without a deployment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from launcher.config.load import load_config
+from launcher.errors import InputError, WorkError
+from launcher.job.kernels import manifest_of
+from launcher.plan import Cluster, kernels_plan, make_plan
+from launcher.runfolder import RunFolder
+
+
+def show_plan(config: str, sets: tuple[str, ...], as_json: bool) -> None:
+    """The table of what would be built: role, layer, type, N, K, groups, number of Ms. No GPU."""
+    from warmup.kernels import ERRORS, plan_json, plan_table
+
+    loaded, source = load_config(config, sets)
+    make_plan(loaded, source)
+    try:
+        manifest = manifest_of(loaded.model_dump(mode="json"))
+    except ERRORS as e:
+        raise InputError(str(e)) from None
+    click.echo(json.dumps(plan_json(manifest), indent=1) if as_json else plan_table(manifest), nl=as_json)
+
+
+def learn(log: Path, out: Path | None, fast: bool) -> None:
+    """A manifest from the lines that SGLang logs while it compiles."""
+    from warmup.kernels import ERRORS, learn_file, plan_table
+
+    try:
+        manifest = learn_file(log, sglang=None, chunked_prefill=None, fast=fast)
+    except ERRORS as e:
+        raise InputError(str(e)) from None
+    except OSError as e:
+        raise InputError(f"{log}: {e.strerror}") from None
+    if out is not None:
+        manifest.write(out)
+        click.echo(f"wrote {out}; name it as warmup.kernels.manifest", err=True)
+    click.echo(plan_table(manifest), nl=False)
+
+
+def build_here(config: str, sets: tuple[str, ...]) -> None:
+    """Build on this machine, with all its GPUs and cores, into the archive under cache_dir."""
+    from warmup.kernels import ERRORS
+
+    loaded, _ = load_config(config, sets)
+    wish = loaded.warmup.kernels
+    if wish.cache_dir is None:
+        raise InputError("warmup.kernels.cache_dir is not set: where should the archive be kept?")
+    python = loaded.python or sys.executable
+    package_folder = Path(__file__).resolve().parent.parent
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = Path(folder) / "kernels.json"
+        try:
+            manifest_of(loaded.model_dump(mode="json")).write(manifest)
+        except ERRORS as e:
+            raise InputError(str(e)) from None
+        words = [
+            *(python, "-m", "warmup.kernels", "ensure", "--manifest", str(manifest)),
+            *("--folder", f"{wish.local_dir}-{os.getuid()}", "--cache-dir", wish.cache_dir),
+            *("--image", loaded.container.image or ""),
+        ]
+        path = os.pathsep.join(p for p in (str(package_folder), os.environ.get("PYTHONPATH")) if p)
+        done = subprocess.run(words, env={**os.environ, "PYTHONPATH": path})
+    if done.returncode:
+        raise WorkError("the kernels were not built; what is whole is kept, run it again to go on")
+
+
+def submit_kernels(
+    config: str, sets: tuple[str, ...], cluster: Cluster, start: Callable[..., tuple[RunFolder, str]]
+) -> tuple[RunFolder, str]:
+    """A one-node job that builds them; returns its run folder and what sbatch printed."""
+    from launcher.render import render
+
+    loaded, source = load_config(config, sets)
+    if loaded.warmup.kernels.cache_dir is None:
+        raise InputError(source.problem("must be set: where should the archive be kept?", "warmup", "kernels"))
+    plan = kernels_plan(make_plan(loaded, source, cluster))
+    return start(plan, render(plan), cluster, ())

@@ -1,0 +1,197 @@
+"""`python -m warmup.kernels`: the steps that run inside the serving image, with no other package.
+
+Results go to stdout, progress and prose to stderr. Exit status: 0 done, 1 the work failed, 2 the
+input is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import api, store
+from . import archive as archives
+from . import log as logs
+from .build import BuildError, Progress
+from .flags import PlanError
+from .folder import FolderError
+from .manifest import Manifest, ManifestError
+from .probe import ProbeError
+from .shapes import load_config, plan_roles
+from .standin import StandinError
+from .table import plan_json, plan_table
+
+INPUT = (PlanError, ManifestError, store.StoreError)
+WORK = (
+    archives.ArchiveError,
+    BuildError,
+    FolderError,
+    ProbeError,
+    StandinError,
+    FileNotFoundError,
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; never a traceback for what a user can put right."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except INPUT as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except WORK as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; whole kernels are kept, run it again to go on", file=sys.stderr)
+        return 130
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    if arguments.from_log:
+        manifest = logs.learn_file(
+            arguments.from_log,
+            sglang=arguments.sglang,
+            chunked_prefill=arguments.chunked_prefill,
+            fast=arguments.fast,
+        )
+    else:
+        config = load_config(arguments.model)
+        env = {"SGLANG_JIT_DEEPGEMM_FAST_WARMUP": "1"} if arguments.fast else {}
+        roles = [(role, _flags(text), env) for role, text in arguments.role or []]
+        if not roles:
+            raise PlanError("give at least one --role ROLE JSON, or --from-log FILE")
+        manifest = plan_roles(config, roles, sglang=arguments.sglang)
+    if arguments.out:
+        manifest.write(arguments.out)
+    if arguments.json:
+        print(json.dumps(plan_json(manifest), indent=1))
+    else:
+        print(plan_table(manifest), end="")
+    return 0
+
+
+def _flags(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise PlanError(f"--role: flags must be a JSON object, not {text[:80]!r}") from error
+    if not isinstance(value, dict):
+        raise PlanError(f"--role: flags must be a JSON object, not {text[:80]!r}")
+    return value
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    bar = _Bar()
+    result = api.build_here(
+        Manifest.read(arguments.manifest),
+        arguments.folder,
+        arguments.image,
+        jobs=arguments.jobs,
+        nice=arguments.nice,
+        on_progress=bar,
+    )
+    bar.end()
+    if result.nothing_to_do:
+        print(f"nothing to do: all {result.total} kernels are there", file=sys.stderr)
+    print(json.dumps(vars(result) | {"folder": str(arguments.folder)}))
+    return 0
+
+
+def _ensure(arguments: argparse.Namespace) -> int:
+    bar = _Bar()
+    outcome = api.ensure(
+        Manifest.read(arguments.manifest),
+        arguments.folder,
+        arguments.cache_dir,
+        arguments.image,
+        jobs=arguments.jobs,
+        nice=arguments.nice,
+        on_progress=bar,
+        on_refused=lambda why: print(f"refused and rebuilt: {why}", file=sys.stderr),
+    )
+    bar.end()
+    print(json.dumps(vars(outcome) | {"archive": str(outcome.archive)}))
+    return 0
+
+
+def _unpack(arguments: argparse.Namespace) -> int:
+    outcome = api.unpack_here(Manifest.read(arguments.manifest), arguments.folder, arguments.cache_dir, arguments.image)
+    print(json.dumps(vars(outcome) | {"archive": str(outcome.archive)}))
+    return 0
+
+
+def _merge_back(arguments: argparse.Namespace) -> int:
+    new = api.merge_back_here(Manifest.read(arguments.manifest), arguments.folder, arguments.cache_dir, arguments.image)
+    print(json.dumps({"new": new}))
+    return 0
+
+
+class _Bar:
+    """Kernels done on one line of a terminal, or a line every few seconds in a log."""
+
+    def __init__(self) -> None:
+        self.live, self.last = sys.stderr.isatty(), 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if not self.live and now - self.last < 5:
+            return
+        self.last = now
+        more = "+" if progress.phase == "find" else ""
+        text = f"kernels {progress.done}/{progress.total}{more} after {progress.seconds:.0f} s"
+        print(f"\r{text}" if self.live else text, end="" if self.live else "\n", file=sys.stderr)
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        if self.live and self.last:
+            print(file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="warmup.kernels", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    plan = commands.add_parser("plan", help="compute or learn the shapes; needs no GPU")
+    plan.set_defaults(run=_plan)
+    plan.add_argument("--model", help="model folder, or a DeepSeek V3/R1 name")
+    plan.add_argument("--role", nargs=2, action="append", metavar=("ROLE", "JSON"), help="a role and its flags")
+    plan.add_argument("--from-log", type=Path, help="learn from a SGLang log instead")
+    plan.add_argument("--sglang", help="SGLang version; default the newest known")
+    plan.add_argument("--chunked-prefill", type=int, help="tokens a rank, with --from-log")
+    plan.add_argument("--fast", action="store_true", help="SGLANG_JIT_DEEPGEMM_FAST_WARMUP is on")
+    plan.add_argument("--out", type=Path, help="write the manifest there")
+    plan.add_argument("--json", action="store_true")
+
+    for name, run, text in (
+        ("build", _build, "compile every kernel of a manifest into a folder"),
+        ("ensure", _ensure, "have the kernels: unpack the archive, or build and pack it"),
+        ("unpack", _unpack, "unpack the archive that fits this machine"),
+        ("merge-back", _merge_back, "add to the archive what a job compiled itself"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.set_defaults(run=run)
+        command.add_argument("--manifest", type=Path, required=True)
+        command.add_argument("--folder", type=Path, required=True, help="SGLANG_DG_CACHE_DIR")
+        command.add_argument("--image", default="", help="container image, part of the key")
+        if name != "build":
+            command.add_argument("--cache-dir", type=Path, required=True)
+        if name in ("build", "ensure"):
+            command.add_argument("--jobs", type=int, help="nvcc processes; default all cores")
+            command.add_argument("--nice", type=int, default=0, help="niceness of every child")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""One archive a build: packed whole, checked to the last byte, unpacked only where it fits.
+
+The format is .tar.gz rather than .tar.zst: Python reads and writes it everywhere without another
+package, in the serving image as on the login node, and a few megabytes of cubins take a second.
+After the tar's own gzip member comes a second, empty one whose extra field holds the SHA-256 of
+all bytes before it: gzip and tar skip it silently, and every byte of the file is covered. The
+first member of the tar is manifest.json with the key and each file's digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import IO, Any
+
+from . import folder as cache_folder
+
+FORMAT = 1
+SUFFIX = ".tar.gz"
+MANIFEST = "manifest.json"
+MEMBER = re.compile(rf"cache/({cache_folder.KERNEL_NAME.pattern})/([a-z.]+)")
+# RFC 1952: an empty deflate member (03 00), CRC 0, length 0, with one extra subfield 'SL'.
+TRAILER_HEAD = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" + struct.pack("<H2sH", 36, b"SL", 32)
+TRAILER_TAIL = b"\x03\x00" + b"\0" * 8
+TRAILER_SIZE = len(TRAILER_HEAD) + 32 + len(TRAILER_TAIL)
+MAX_MANIFEST = 64 << 20
+
+
+class ArchiveError(RuntimeError):
+    """An archive that is refused; the message names the file and says why."""
+
+
+class CorruptArchive(ArchiveError):
+    """Bytes that are not those that were packed."""
+
+
+class ForeignArchive(ArchiveError):
+    """A sound archive for another GPU, toolchain, image or plan."""
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """Everything that kernels depend on. gpu: architecture and SM count, 'sm_90x132'. deep_gemm:
+    version. headers: digest of its headers. nvcc: release. include_path: of DeepGEMM's headers.
+    image: the container image's name. shapes: the manifest's digest."""
+
+    gpu: str
+    deep_gemm: str
+    headers: str
+    nvcc: str
+    include_path: str
+    image: str
+    shapes: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def file_name(self) -> str:
+        """Readable first, exact after: 'deepgemm-sm_90x132-0.1.4-<16 hex digits>.tar.gz'."""
+        readable = re.sub(r"[^A-Za-z0-9_.]+", "_", f"{self.gpu}-{self.deep_gemm}".replace("-", "~"))
+        return f"deepgemm-{readable}-{self.digest[:16]}{SUFFIX}"
+
+    def to_json(self) -> dict[str, str]:
+        return dict(asdict(self))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> CacheKey:
+        """Raises KeyError when a field is missing."""
+        return cls(**{item.name: str(value[item.name]) for item in fields(cls)})
+
+    def differences(self, other: CacheKey) -> list[str]:
+        """Such as 'nvcc 12.9, not 13.0': other's value, then this one's."""
+        mine, theirs = asdict(self), asdict(other)
+        return [f"{k} {theirs[k]}, not {mine[k]}" for k in mine if mine[k] != theirs[k]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """An archive's manifest. kernels: name to the digests of its two files. created: UTC, ISO."""
+
+    key: CacheKey
+    kernels: dict[str, dict[str, str]]
+    created: str
+    host: str
+
+
+def pack(folder: Path, cache_dir: Path, key: CacheKey) -> Path:
+    """Write the archive of a folder's whole kernels; return its path.
+
+    Replaces an archive of the same key in one step. Raises ArchiveError when the folder holds no
+    kernel or cache_dir cannot be written.
+    """
+    with _locked(cache_dir, key):
+        return _write(folder, cache_dir, key, cache_folder.kernels(folder))
+
+
+def merge_back(folder: Path, cache_dir: Path, key: CacheKey) -> list[str]:
+    """Add to the archive what a job compiled on its own; return the new kernels' names.
+
+    Nothing is written when there is none. A missing or refused archive is replaced. Jobs that end
+    together take turns, so no job's kernels are lost.
+    """
+    with _locked(cache_dir, key):
+        target = cache_dir / key.file_name
+        staging = cache_dir / f".merge.{key.digest[:16]}.{socket.gethostname()}.{os.getpid()}"
+        try:
+            known: set[str] = set()
+            with contextlib.suppress(FileNotFoundError, ArchiveError):
+                known = set(_extract(target, staging, key).kernels)
+            new = [name for name in cache_folder.kernels(folder) if name not in known]
+            if not new:
+                return []
+            for name in new:
+                source = folder / cache_folder.CACHE / name
+                copy = staging / cache_folder.CACHE / name
+                copy.mkdir(parents=True)
+                for file in _files(source):
+                    shutil.copyfile(source / file, copy / file)
+            _write(staging, cache_dir, key, cache_folder.kernels(staging))
+            return new
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def unpack(archive: Path, folder: Path, expect: CacheKey | None = None) -> Contents:
+    """Put an archive's kernels into a cache folder, each as a whole, and record them.
+
+    expect: refuse an archive of another key. Raises FileNotFoundError, CorruptArchive,
+    ForeignArchive; then the folder is as it was.
+    """
+    with cache_folder.exclusive(folder) as staging:
+        contents = _extract(archive, staging, expect)
+        for name in contents.kernels:
+            cache_folder.commit(staging / cache_folder.CACHE / name, folder, name)
+        cubin = cache_folder.FILES[1]
+        digests = {name: files[cubin] for name, files in contents.kernels.items()}
+        cache_folder.write_record(folder, cache_folder.Record(contents.key.to_json(), digests))
+    return contents
+
+
+def read(archive: Path) -> Contents:
+    """Check the whole file and return its manifest. Raises as unpack does."""
+    with _checked(archive) as tar:
+        return _manifest(archive, tar)
+
+
+def peek(archive: Path) -> Contents:
+    """The manifest alone, unchecked, for listings of many archives."""
+    try:
+        with tarfile.open(archive, "r|gz") as tar:
+            return _manifest(archive, tar)
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise CorruptArchive(f"{archive}: is not a kernel archive ({error})") from error
+
+
+def _write(folder: Path, cache_dir: Path, key: CacheKey, names: list[str]) -> Path:
+    if not names:
+        raise ArchiveError(f"{folder}: holds no whole kernel; nothing was packed")
+    target = cache_dir / key.file_name
+    part = cache_dir / f".{key.file_name}.{socket.gethostname()}.{os.getpid()}.part"
+    try:
+        with part.open("wb") as stream:
+            hashing = _HashingWriter(stream)
+            with gzip.GzipFile("", "wb", 6, hashing, mtime=0) as packed:
+                _fill(packed, folder, key, names)
+            stream.write(TRAILER_HEAD + hashing.digest() + TRAILER_TAIL)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise ArchiveError(f"{target}: cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _fill(packed: gzip.GzipFile, folder: Path, key: CacheKey, names: list[str]) -> None:
+    """The tar itself: the manifest, then every kernel's files in order of name."""
+    kernels: dict[str, dict[str, str]] = {}
+    payload: list[tuple[str, bytes]] = []
+    for name in names:
+        kernels[name] = {}
+        for file in _files(folder / cache_folder.CACHE / name):
+            data = (folder / cache_folder.CACHE / name / file).read_bytes()
+            kernels[name][file] = hashlib.sha256(data).hexdigest()
+            payload.append((f"{cache_folder.CACHE}/{name}/{file}", data))
+    manifest = {
+        "format": FORMAT,
+        "key": key.to_json(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "host": socket.gethostname(),
+        "kernels": kernels,
+    }
+    with tarfile.open(fileobj=packed, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+        head = json.dumps(manifest, sort_keys=True).encode()
+        for path, data in [(MANIFEST, head), *payload]:
+            info = tarfile.TarInfo(path)
+            info.size, info.mode = len(data), 0o644
+            tar.addfile(info, io.BytesIO(data))
+
+
+def _files(kernel: Path) -> list[str]:
+    """Names of the files that make up a kernel; whatever else lies beside them stays behind."""
+    return [file for file in cache_folder.KNOWN if (kernel / file).is_file()]
+
+
+def _extract(archive: Path, into: Path, expect: CacheKey | None) -> Contents:
+    """Check an archive and write its kernels below `into`, which is thrown away on failure."""
+    with _checked(archive) as tar:
+        contents = _manifest(archive, tar)
+        if expect is not None and contents.key != expect:
+            raise ForeignArchive(f"{archive}: was made for another target ({'; '.join(_named(expect, contents))})")
+        missing = {(name, file) for name, files in contents.kernels.items() for file in files}
+        while (member := tar.next()) is not None:  # a plain loop would begin with the manifest
+            match = MEMBER.fullmatch(member.name)
+            place = (match[1], match[2]) if match else None
+            if place not in missing or not member.isreg():
+                raise CorruptArchive(f"{archive}: refused, unexpected member {member.name!r}")
+            assert place is not None
+            missing.remove(place)
+            source = tar.extractfile(member)
+            data = source.read() if source else b""
+            if hashlib.sha256(data).hexdigest() != contents.kernels[place[0]][place[1]]:
+                raise CorruptArchive(f"{archive}: {member.name} does not have the packed bytes")
+            target = into / cache_folder.CACHE / place[0]
+            target.mkdir(parents=True, exist_ok=True)
+            (target / place[1]).write_bytes(data)
+        if missing:
+            name = "/".join(min(missing))
+            raise CorruptArchive(f"{archive}: {name} is in the manifest but not in the archive")
+    return contents
+
+
+def _named(expect: CacheKey, contents: Contents) -> list[str]:
+    return expect.differences(contents.key)
+
+
+@contextlib.contextmanager
+def _checked(archive: Path) -> Iterator[tarfile.TarFile]:
+    """The tar of an archive whose every byte has been compared with its checksum."""
+    with archive.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size <= TRAILER_SIZE:
+            raise CorruptArchive(f"{archive}: is cut short at {size} bytes")
+        hashed, left = hashlib.sha256(), size - TRAILER_SIZE
+        while left:
+            block = stream.read(min(left, 1 << 20))
+            if not block:
+                raise CorruptArchive(f"{archive}: became shorter while it was read")
+            hashed.update(block)
+            left -= len(block)
+        if stream.read() != TRAILER_HEAD + hashed.digest() + TRAILER_TAIL:
+            raise CorruptArchive(f"{archive}: its checksum does not match; delete or rebuild it")
+        stream.seek(0)
+        try:
+            with tarfile.open(fileobj=stream, mode="r|gz") as tar:
+                yield tar
+        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            raise CorruptArchive(f"{archive}: cannot be unpacked ({error})") from error
+
+
+def _manifest(archive: Path, tar: tarfile.TarFile) -> Contents:
+    member = tar.next()
+    if member is None or member.name != MANIFEST or not member.isreg():
+        raise CorruptArchive(f"{archive}: does not begin with {MANIFEST}")
+    if member.size > MAX_MANIFEST:
+        raise CorruptArchive(f"{archive}: {MANIFEST} claims {member.size} bytes")
+    source = tar.extractfile(member)
+    try:
+        value = json.loads(source.read() if source else b"")
+        if value["format"] != FORMAT:
+            raise ForeignArchive(f"{archive}: has format {value['format']}, this version reads {FORMAT}")
+        kernels = {str(name): dict(files) for name, files in value["kernels"].items()}
+        key = CacheKey.from_json(value["key"])
+        created, host = str(value["created"]), str(value["host"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptArchive(f"{archive}: {MANIFEST} cannot be read ({error})") from error
+    for name, files in kernels.items():
+        whole = set(cache_folder.FILES) <= set(files) <= set(cache_folder.KNOWN)
+        if not cache_folder.KERNEL_NAME.fullmatch(name) or not whole:
+            raise CorruptArchive(f"{archive}: {MANIFEST} names {name!r}, which is no kernel")
+    return Contents(key, kernels, created, host)
+
+
+class _HashingWriter(io.RawIOBase):
+    """Passes bytes on and digests them, so that a pack reads nothing twice."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._hashed = stream, hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._hashed.update(data)
+        return self._stream.write(data)
+
+    def digest(self) -> bytes:
+        return self._hashed.digest()
+
+
+@contextlib.contextmanager
+def _locked(cache_dir: Path, key: CacheKey) -> Iterator[None]:
+    """Writers of one key take turns. Where the filesystem has no locks, renames still keep every
+    archive whole; only a merge that runs at the same moment could then be lost."""
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        lock = (cache_dir / f".{key.file_name}.lock").open("a")
+    except OSError as error:
+        raise ArchiveError(f"{cache_dir}: cannot be written: {error.strerror}") from error
+    with lock:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
