@@ -1,12 +1,13 @@
 # make demo    a whole deployment on this machine, from nothing to a streamed answer
 # make test    everything that CI runs
+# make sglang-cpu   real SGLang, Dynamo and NIXL on the CPU (3.7 GB, .venv-sglang)
 # make setup   .venv with all that both need; quick when nothing changed
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint bench golden clean
+.PHONY: sglang-cpu setup demo test lint bench golden clean
 
 setup: $(VENV)/.ready
 
@@ -24,6 +25,12 @@ test: setup
 	$(BIN)/ruff check launcher warmup tests tools benchmarks
 	$(BIN)/mypy launcher warmup
 	$(BIN)/pytest
+
+.venv-sglang/.ready:
+	tools/sglang-cpu/setup.sh .venv-sglang
+
+sglang-cpu: setup .venv-sglang/.ready
+	$(BIN)/python tools/sglang-cpu/compare.py
 
 lint: setup
 	$(BIN)/ruff check launcher warmup tests tools benchmarks

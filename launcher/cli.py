@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -16,16 +17,22 @@ COMMANDS = {
     "submit": "Start a deployment, on Slurm or on this machine.",
     "plan": "Show who would run where, before anything is queued.",
     "check": "Say all that is wrong with a config, before it queues.",
+    "preflight": "Look whether the nodes have what a config needs.",
     "render": "Print the job script.",
+    "convert": "Turn a Dynamo service file or an srt-slurm recipe into a config.",
     "warmup": "Warm a deployment with requests, or build its kernels.",
     "cache": "Show, check and prune the archives of built kernels.",
     "chat": "Ask a deployment one question and stream the answer.",
     "status": "Show a job's stage, groups and endpoint.",
     "logs": "Show a job's logs.",
     "wait": "Wait until a job is ready, warm or done.",
+    "attach": "Print, or run, the command that opens a shell beside a rank.",
+    "report": "Write an HTML page about a run.",
     "cancel": "End a job and everything it started.",
     "list": "List the runs.",
+    "image": "Build the container image for the site's runtime.",
     "schema": "Print the config reference.",
+    "completion": "Print the shell's completion script.",
 }
 HIDDEN = {"job": "What a job's script calls."}
 
@@ -81,6 +88,18 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as e:
+        click.echo(f"sgl-launch: {e.filename or 'system'}: {e.strerror or e}", err=True)
+        sys.exit(1)
+    except Exception as e:
+        if os.environ.get("SGL_LAUNCH_DEBUG"):
+            raise
+        click.echo(
+            f"sgl-launch: this is a mistake in sgl-launch ({type(e).__name__}: {e}); please report it. "
+            "SGL_LAUNCH_DEBUG=1 shows where",
+            err=True,
+        )
         sys.exit(1)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from launcher.errors import WorkError
 from launcher.jobstate import job_state
 from launcher.runfolder import Event, RunFolder
+from launcher.status import stage_of
 
 # what must have happened: (stage, state) of an event
 REACHED = {
@@ -55,13 +56,14 @@ def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[
             reason = f"{failure.stage} {failure.state}: {failure.detail}" if failure else ""
             raise WorkError(
                 f"{run.path.name} has ended ({state.state}) before it was {target}. "
-                f"{reason or f'See {run.path}/logs and {run.path}.out'}"
+                f"{reason or f'See {run.path}/logs and {run.path}.out'}{_hint(run, failure)}"
             )
         if state.state == "PENDING" and state.reason != queued:
             queued = state.reason
             say(f"           queued       {queued}")
         if timeout is not None and time.monotonic() - begin > timeout:
-            raise WorkError(f"{run.path.name} is not {target} after {timeout:.0f} s")
+            at = f"still {state.state} ({state.reason})" if state.state == "PENDING" else f"at stage {stage_of(events)}"
+            raise WorkError(f"{run.path.name} is not {target} after {timeout:.0f} s: {at}")
         time.sleep(0.2 if state.source == "process" or not state.source else 0.5)
 
 
@@ -72,6 +74,11 @@ def _reached(run: RunFolder, events: list[Event], target: str) -> bool:
         if plan and not plan["config"]["warmup"]["requests"]["enabled"]:
             reached = REACHED["ready"]
     return any((e.stage, e.state) in reached for e in events)
+
+
+def _hint(run: RunFolder, failure: Event | None) -> str:
+    failed = failure is not None and failure.state == "failed"
+    return f"; `sgl-launch logs {run.job_id} --why` looks for the cause" if failed else ""
 
 
 def _fresh(events: list[Event]) -> bool:

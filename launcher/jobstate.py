@@ -78,6 +78,21 @@ def parse_sacct(output: str) -> JobState | None:
     return JobState(words[0]) if words and words[0].isupper() else None
 
 
+def expectations(job_id: str) -> dict[str, str]:
+    """When squeue expects the job to start, and how much of its time is left; without what it does
+    not know. Times are its own texts (2026-11-23T12:00:00, 1-02:03:04)."""
+    code, output = run_command(["squeue", "-h", "-j", job_id, "-o", "%S|%L"])
+    return parse_expectations(output) if code == 0 else {}
+
+
+def parse_expectations(output: str) -> dict[str, str]:
+    """Output of `squeue -h -o '%S|%L'`."""
+    line = output.strip().splitlines()[0] if output.strip() else ""
+    start, _, left = line.partition("|")
+    found = {"start": start.strip(), "left": left.strip()}
+    return {k: v for k, v in found.items() if v and v not in ("N/A", "NOT_SET", "INVALID", "UNLIMITED")}
+
+
 def run_command(command: list[str], timeout: float = 15) -> tuple[int, str]:
     """Exit status and output (stderr's too when it failed); 127 when the program is not there."""
     try:

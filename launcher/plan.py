@@ -22,7 +22,7 @@ from launcher.ports import (
 )
 from launcher.slurm_options import slurm_problems
 from launcher.topology import Topology, topology
-from launcher.words import Word, names, shown
+from launcher.words import Word, shown
 
 Cluster = Literal["slurm", "local"]
 
@@ -108,7 +108,7 @@ class Plan:
     @property
     def named_groups(self) -> tuple[Group, ...]:
         """The groups whose addresses the frontend's command names (SGLang's router)."""
-        used = {name for word in self.frontend.argv for name in names(word)}
+        used = self.frontend.names
         return tuple(g for g in self.groups if f"{Worker(g.name, g.role).prefix}_ADDR" in used)
 
 
@@ -146,7 +146,6 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     context = Context(config=config, ports=ports, workers=tuple(Worker(g.name, g.role) for g in groups))
     own_node = config.services.where == "own"
     frontend = engine.frontend(context)
-    used = {name for word in frontend.argv for name in names(word)}
     roles = tuple(
         RolePlan(
             name=name,
@@ -165,9 +164,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
         service_ports=ports,
         services_node=nodes if own_node else groups[0].ranks[0].node,
         frontend=frontend,
-        frontends=tuple(
-            replace(f, ports={k: p for k, p in f.ports.items() if f"{k.upper()}_PORT" in used}) for f in frontends
-        ),
+        frontends=tuple(replace(f, ports=_named(f.ports, frontend)) for f in frontends),
         health=engine.health,
         port_block=block,
     )
@@ -244,6 +241,11 @@ def _place_frontends(config: Config, source: Source, nodes: int, cluster: Cluste
         )
         for node in range(count)
     )
+
+
+def _named(ports: dict[str, Offset], command: Command) -> dict[str, Offset]:
+    """The ports that a command refers to."""
+    return {name: port for name, port in ports.items() if f"{name.upper()}_PORT" in command.names}
 
 
 def _bootstrap_turn(groups: list[Group], role: str, node: int, cluster: Cluster) -> int:

@@ -10,6 +10,9 @@ from launcher.config import Config
 FIRST, LAST = 20000, 32767
 
 SERVICES = {"nats": 0, "etcd": 1, "etcd_peer": 2, "frontend": 3}
+# Of the frontends: the first one's port above and its metrics' after it (4); further ones of the
+# same machine take two ports each from here.
+_FURTHER, MOST_FRONTENDS = 6, 6
 _SERVICES_SIZE = 16
 # With DP attention SGLang takes dist-init's port and those up to 13 above it (0.5.16 and 0.5.23,
 # PortArgs.init_new). `http` is SGLang's own server, `rpc` Dynamo's request plane, `system` its health.
@@ -50,6 +53,15 @@ def service_ports(config: Config) -> dict[str, Offset]:
     ports = {name: _port(config, offset) for name, offset in SERVICES.items()}
     if config.frontend.port != "auto":
         ports["frontend"] = Offset(SERVICES["frontend"], config.frontend.port)
+    return ports
+
+
+def frontend_ports(config: Config, turn: int) -> dict[str, Offset]:
+    """Ports of a frontend; `turn` counts the frontends of this machine before it."""
+    first = _FURTHER + 2 * (turn - 1) if turn else SERVICES["frontend"]
+    ports = {"frontend": _port(config, first), "metrics": _port(config, first + 1)}
+    if config.frontend.port != "auto":
+        ports["frontend"] = Offset(first, config.frontend.port + turn)
     return ports
 
 

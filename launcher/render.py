@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 
 from launcher import __version__
 from launcher.containers import container_command
+from launcher.engines import Worker
+from launcher.engines.services import nats_tls, secured
 from launcher.files import data_path
 from launcher.plan import Plan, to_json
+from launcher.ports import Offset
+from launcher.runfolder import SET_ASIDE
 from launcher.slurm_options import sbatch_directives
 from launcher.words import Ref, quote
 
@@ -28,7 +33,7 @@ def render(plan: Plan) -> str:
         comment_end_string="#%}",
         finalize=_only_quoted,
     )
-    env.filters.update(q=_q, words=_words, comment=_comment, verbatim=_verbatim)
+    env.filters.update(q=_q, words=_words, comment=_comment, verbatim=_verbatim, inline=_inline)
     return env.get_template(f"{plan.cluster}.sh.j2").render(_variables(plan))
 
 
@@ -57,6 +62,11 @@ def _words(values: Any) -> _Quoted:
     return _Quoted(" \\\n    ".join(" ".join(line) for line in lines))
 
 
+def _inline(values: Any) -> _Quoted:
+    """A command on one line."""
+    return _Quoted(" ".join(quote(value) for value in values))
+
+
 def _comment(value: Any) -> _Quoted:
     """A text inside a comment: one line, printable."""
     return _Quoted("".join(c if c.isprintable() else "?" for c in str(value)))
@@ -79,10 +89,23 @@ def _variables(plan: Plan) -> dict[str, Any]:
         "fixed_ports": _fixed_ports(plan),
         "port_base": 0 if config.ports.base == "auto" else config.ports.base,
         "port_value": _port_value,
+        "service_restarts": config.on_failure.max_restarts if config.on_failure.services == "restart" else 0,
+        "set_aside": " ".join(SET_ASIDE),
+        "file_word": _file_word,
+        "port_exports": _port_exports,
+        "named_workers": _named_workers(plan),
+        "has_keys": secured(config) and plan.health is None,
+        "nats_tls": nats_tls(config),
         "rank_words": lambda numbers: _Quoted(quote(",".join(str(n) for n in numbers))),
         "node_words": lambda group: _Quoted(quote(" ".join(str(n) for n in group.nodes))),
         "Ref": Ref,
     }
+
+
+def _file_word(path: str) -> _Quoted:
+    """A path as bash; ~/ is the home of who runs the script."""
+    home = path.startswith("~/")
+    return _Quoted(("~/" if home else "") + quote(path[2:] if home else path))
 
 
 def _plan_json(plan: Plan) -> str:
@@ -107,14 +130,15 @@ def _plan_json(plan: Plan) -> str:
 def _fixed_ports(plan: Plan) -> list[tuple[int, int, str]]:
     """(node, port, what) of every port that the config fixes outside the block."""
     found = []
-    frontend = plan.service_ports["frontend"].fixed
-    if frontend is not None:
-        found.append((plan.head_node, frontend, "frontend.port"))
+    for frontend in plan.frontends:
+        number = frontend.ports["frontend"].fixed
+        if number is not None:
+            found.append((frontend.node, number, "frontend.port"))
     for group in plan.groups:
         port = group.ports.get("bootstrap")
         if port is not None and port.fixed is not None:
             found.append((group.ranks[0].node, port.fixed, "ports.bootstrap"))
-    return found
+    return [f for f in found if f[0] < plan.nodes]
 
 
 def _port_value(port: Any) -> _Quoted:
@@ -122,3 +146,22 @@ def _port_value(port: Any) -> _Quoted:
     if port.fixed is not None:
         return _Quoted(str(port.fixed))
     return _Quoted(f"$((PORT_BASE + {port.offset}))")
+
+
+def _port_exports(ports: Mapping[str, Offset]) -> _Quoted:
+    """`NAME_PORT=value` words for an export, the values worked out where the line is read."""
+    return _Quoted(" ".join(f"{name.upper()}_PORT={_port_value(port)}" for name, port in ports.items()))
+
+
+def _named_workers(plan: Plan) -> list[_Quoted]:
+    """Words for an export a group whose address the frontend's command names."""
+    used = plan.frontend.names
+    lines = []
+    for group in plan.named_groups:
+        prefix = Worker(group.name, group.role).prefix
+        words = [f"{prefix}_ADDR=${{ADDR[{group.ranks[0].node}]}}"]
+        for name, port in group.ports.items():
+            if f"{prefix}_{name.upper()}_PORT" in used:
+                words.append(f"{prefix}_{name.upper()}_PORT={_port_value(port)}")
+        lines.append(_Quoted(" ".join(words)))
+    return lines

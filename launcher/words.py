@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_REF = re.compile(r"(?:[A-Za-z0-9_:/.,=@%+-]|\$\{[A-Z_]+\})+")
-_NAME = re.compile(r"\$\{([A-Z_]+)\}")
+_REF = re.compile(r"(?:[A-Za-z0-9_:/.,=@%+-]|\$\{[A-Z_][A-Z0-9_]*\})+")
+_NAME = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,13 @@ class Joined:
 
 
 Word = str | Ref | Joined
+
+
+def names(word: Word) -> list[str]:
+    """The shell variables that a word refers to."""
+    if isinstance(word, Joined):
+        return [name for part in word.parts for name in names(part)]
+    return _NAME.findall(word.text) if isinstance(word, Ref) else []
 
 
 def quote(word: object) -> str:

@@ -32,7 +32,8 @@ def ask(url: str, model: str, timeout: float = 20) -> dict[str, Any]:
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
-    text, pieces, done, workers = "", 0, False, {}
+    text, pieces, done = "", 0, False
+    workers: dict[str, int] = {}
     with urllib.request.urlopen(request, timeout=timeout) as response:
         for raw in response:
             line = raw.decode().strip()
@@ -61,7 +62,7 @@ def ask(url: str, model: str, timeout: float = 20) -> dict[str, Any]:
 
 if __name__ == "__main__":
     try:
-        print(json.dumps(ask(*sys.argv[1:3])))
+        print(json.dumps(ask(sys.argv[1], sys.argv[2])))
     except urllib.error.HTTPError as error:
         sys.exit(f"{error}: {error.read().decode()}")
     except (OSError, ValueError) as error:

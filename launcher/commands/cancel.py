@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from launcher.commands.options import runs_option
+from launcher.commands.options import complete_job, runs_option
 from launcher.errors import WorkError
 from launcher.jobstate import is_local, job_state, run_command
 from launcher.processes import is_alive, start_time
@@ -17,7 +17,7 @@ from launcher.runfolder import RunFolder, find_run
 
 
 @click.command("cancel")
-@click.argument("job")
+@click.argument("job", shell_complete=complete_job)
 @click.option("--timeout", type=float, default=60, show_default=True, metavar="SECONDS")
 @runs_option
 def command(job: str, timeout: float, runs: Path) -> None:
@@ -65,7 +65,7 @@ def _kill_leftovers(run: RunFolder) -> None:
             os.killpg(pid, signal.SIGKILL)
             while is_alive(pid, started):
                 time.sleep(0.05)
-            click.echo(f"killed {line.split()[2]} (pid {pid}), which was left", err=True)
+            click.echo(f"killed {line.split()[1]} (pid {pid}), which was left", err=True)
 
 
 def _in_run(pid: int, run: RunFolder) -> bool:

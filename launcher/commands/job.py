@@ -36,7 +36,11 @@ def keys(folder: Path) -> None:
 
     deployment = read_deployment(RunFolder(folder))
     tls = deployment.plan["config"]["security"]["nats_tls"]
-    make_keys(folder / "secrets", list(deployment.service_hosts.values()), NATS_USER, tls)
+    addresses = list(deployment.service_hosts.values())
+    if deployment.plan["config"]["security"]["request_plane"] == "tls":
+        # each worker is a server of it
+        addresses += [node.address for node in RunFolder(folder).nodes()]
+    make_keys(folder / "secrets", addresses, NATS_USER, tls)
 
 
 @command.command("rejoin")
@@ -63,6 +67,15 @@ def kernels(folder: Path) -> None:
     except ERRORS as e:
         raise WorkError(str(e)) from None
     say(f"{shapes} kernel shapes")
+
+
+@command.command("monitor")
+@click.argument("folder", type=click.Path(path_type=Path))
+def monitor(folder: Path) -> None:
+    """Tell the script which workers have vanished from etcd."""
+    from launcher.job.monitor import monitor as watch
+
+    watch(RunFolder(folder), say)
 
 
 @command.command("services")

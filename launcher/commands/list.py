@@ -11,35 +11,47 @@ import click
 
 from launcher.commands.options import json_option, runs_option
 from launcher.jobstate import job_state
-from launcher.runfolder import find_runs
-from launcher.status import stage_of
+from launcher.runfolder import RunFolder, find_runs
+from launcher.status import duration, stage_of
 
 
 @click.command("list")
+@click.option("-n", "--lines", type=int, default=0, metavar="N", help="Only the newest N.")
+@click.option("--running", is_flag=True, help="Only those that have not ended.")
 @json_option
 @runs_option
-def command(as_json: bool, runs: Path) -> None:
-    """List the runs, newest last: job id, name, state, stage and age."""
-    rows: list[dict[str, Any]] = []
-    for run in find_runs(runs):
-        events = run.events()
-        rows.append(
-            {
-                "job_id": run.job_id,
-                "name": run.name,
-                "state": job_state(run).state,
-                "stage": stage_of(events),
-                "started": events[0].time if events else None,
-                "folder": str(run.path),
-            }
-        )
+def command(lines: int, running: bool, as_json: bool, runs: Path) -> None:
+    """List the runs, newest last: job id, name, state, stage, age and how they ended."""
+    found = find_runs(runs)
+    rows = [_row(run) for run in (found[-lines:] if lines else found)]
+    rows = [row for row in rows if not (running and row["ended"])]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     if not rows:
-        click.echo(f"no runs in {runs}/", err=True)
+        click.echo(f"no runs in {runs}/" if not running else f"nothing runs in {runs}/", err=True)
         return
-    click.echo(f"{'job':<10}{'name':<24}{'state':<13}{'stage':<20}{'age':>10}")
+    wide = min(max(len(row["name"]) for row in rows) + 2, 30)
+    click.echo(f"{'job':<10}{'name':<{wide}}{'state':<12}{'stage':<10}{'age':>13}  endpoint")
     for row in rows:
-        age = f"{time.time() - row['started']:.0f} s" if row["started"] else "-"
-        click.echo(f"{row['job_id']:<10}{row['name']:<24}{row['state']:<13}{row['stage']:<20}{age:>10}")
+        age = duration(time.time() - row["started"]) if row["started"] else "-"
+        name = row["name"] if len(row["name"]) < wide else row["name"][: wide - 2] + "…"
+        line = f"{row['job_id']:<10}{name:<{wide}}{row['state']:<12}{row['stage']:<10}{age:>13}"
+        click.echo(f"{line}  {row['endpoint'] or ''}".rstrip())
+
+
+def _row(run: RunFolder) -> dict[str, Any]:
+    events, state = run.events(), job_state(run)
+    endpoint = run.json("endpoint.json") or {}
+    failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
+    return {
+        "job_id": run.job_id,
+        "name": run.name,
+        "state": state.state,
+        "ended": state.ended,
+        "stage": stage_of(events),
+        "started": events[0].time if events else None,
+        "endpoint": endpoint.get("url") if not state.ended else None,
+        "failure": f"{failure.stage} {failure.state}: {failure.detail}" if failure else None,
+        "folder": str(run.path),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,5 +51,45 @@ def config_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def planned(config: str, sets: tuple[str, ...], cluster: Cluster) -> Plan:
     """Load and plan. Raises InputError."""
+    from launcher.config.secrets import secret_warnings
+
     loaded, source = load_config(config, sets)
+    for warning in secret_warnings(loaded, source):
+        click.echo(f"sgl-launch: warning: {warning}", err=True)
     return make_plan(loaded, source, cluster)
+
+
+def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """For shells: ids, names and folders of the runs that begin so, the newest first."""
+    from click.shell_completion import CompletionItem
+
+    from launcher.runfolder import find_runs
+
+    try:
+        given = ctx.params.get("runs") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
+        runs = find_runs(Path(given))
+    except Exception:  # a broken site file is no reason to break the user's prompt
+        return []
+    found: dict[str, str] = {}
+    for run in reversed(runs):
+        for name in (run.job_id, run.name):
+            found.setdefault(name, run.path.name)
+    return [CompletionItem(n, help=text) for n, text in found.items() if n.startswith(incomplete)]
+
+
+def complete_group(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """For shells: the groups and ranks of the job that was named before."""
+    from click.shell_completion import CompletionItem
+
+    from launcher.runfolder import find_run
+
+    try:
+        given = ctx.params.get("runs") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
+        plan = find_run(ctx.params.get("job"), Path(given)).json("plan.json") or {"groups": []}
+    except Exception:
+        return []
+    names = [n for g in plan["groups"] for n in (g["name"], *(f"{g['name']}:{r['rank']}" for r in g["ranks"]))]
+    return [CompletionItem(n) for n in names if n.startswith(incomplete)]
+
+
+job_argument = click.argument("job", required=False, shell_complete=complete_job)

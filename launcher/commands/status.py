@@ -3,41 +3,145 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.commands.options import json_option, runs_option
-from launcher.runfolder import find_run
-from launcher.status import Status, read_status
+from launcher.commands.options import job_argument, json_option, runs_option
+from launcher.runfolder import RunFolder, find_run
+from launcher.status import Status, duration, read_status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WIDTH = 80
+COLOURS = {"ready": "green", "warm": "green", "lost": "bold red", "restarting": "yellow", "waiting": "dim"}
 
 
 @click.command("status")
-@click.argument("job", required=False)
+@job_argument
+@click.option("-w", "--watch", is_flag=True, help="Go on showing it until the job ends.")
+@click.option("--interval", type=float, default=2, show_default=True, metavar="SECONDS", help="With --watch.")
 @json_option
 @runs_option
-def command(job: str | None, as_json: bool, runs: Path) -> None:
+def command(job: str | None, watch: bool, interval: float, as_json: bool, runs: Path) -> None:
     """Show JOB (an id, a name or a run folder; the newest without one)."""
-    status = read_status(find_run(job, runs))
-    click.echo(json.dumps(status.json(), indent=2) if as_json else text(status))
+    run = find_run(job, runs)
+    if watch and not as_json:
+        _watch(run, interval)
+        return
+    status = read_status(run)
+    if as_json:
+        click.echo(json.dumps(status.json(), indent=2))
+        return
+    show(status, console())
 
 
-def text(status: Status) -> str:
-    """The status for people, within 80 columns."""
-    reason = f" ({status.reason})" if status.reason else ""
-    elapsed = f", {status.elapsed:.0f} s" if status.elapsed is not None else ""
-    lines = [f"{status.name}  job {status.job_id}  {status.state}{reason}"]
-    lines.append(f"stage {status.stage}{elapsed}")
+def console() -> Console:
+    """Eighty columns where the output is no terminal, or a narrower one."""
+    from rich.console import Console
+
+    made = Console(highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def _watch(run: RunFolder, interval: float) -> None:
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(console=console(), auto_refresh=False) as live:
+        while True:
+            status = read_status(run)
+            live.update(Group(*parts(status)), refresh=True)
+            if status.state not in ("RUNNING", "PENDING", "COMPLETING", "CONFIGURING", "UNKNOWN", "SUSPENDED"):
+                return
+            time.sleep(max(interval, 0.2))
+
+
+def show(status: Status, out: Console) -> None:
+    for part in parts(status):
+        # what is copied must not be broken: a folder, an address, a command
+        out.print(part, soft_wrap=isinstance(part, _text_type()))
+
+
+def _text_type() -> type:
+    from rich.text import Text
+
+    return Text
+
+
+def parts(status: Status) -> list[Any]:
+    """The status for people, as rich shows it: lines, then a table of ranks, then their last lines."""
+    from rich.text import Text
+
+    made: list[Any] = [Text(line) for line in head(status)]
     if status.failure:
-        lines.append(status.failure)
+        made.insert(2, Text(status.failure, style="red"))
+    if status.ranks:
+        made += [Text(), _table(status)]
+        made += _last_lines(status)
+    made += [Text(f"not known: {one}", style="yellow") for one in status.missing]
+    return made
+
+
+def head(status: Status) -> list[str]:
+    reason = f" ({status.reason})" if status.reason else ""
+    elapsed = f", {duration(status.elapsed)}" if status.elapsed is not None else ""
+    left = f", {status.time_left} left" if status.time_left else ""
+    lines = [f"{status.name}  job {status.job_id}  {status.state}{reason}", f"stage {status.stage}{elapsed}{left}"]
+    if status.state == "PENDING":
+        lines.append(f"expected start: {status.expected_start or 'Slurm does not say yet'}")
     if status.endpoint:
         lines.append(f"endpoint {status.endpoint}  model {status.model}")
+    if status.tunnel:
+        lines.append(f"from elsewhere: {status.tunnel}")
+    if status.security and status.services:
+        services = ", ".join(f"{name} {state}" for name, state in status.services.items())
+        lines += [f"services {services}", f"         {status.security}"]
     lines.append(f"run folder {status.folder}")
-    if status.ranks:
-        lines += ["", f"{'group':<16}{'rank':>4}  {'node':>4}  {'host':<28}state"]
+    return lines
+
+
+def _table(status: Status) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name, align in (("group", "left"), ("rank", "right"), ("node", "left"), ("state", "left"), ("health", "left")):
+        table.add_column(name, justify=align, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    table.add_column("restarts", justify="right")
+    table.add_column("lease", justify="right")
     previous = ""
     for rank in status.ranks:
         name = rank.group if rank.group != previous else ""
         previous = rank.group
-        lines.append(f"{name:<16}{rank.rank:>4}  {rank.node:>4}  {rank.host:<28}{rank.state}")
-    return "\n".join(lines)
+        lease = f"{rank.lease:.0f} s" if rank.lease is not None else "none" if rank.registered is False else ""
+        table.add_row(
+            name,
+            str(rank.rank),
+            rank.host if rank.host != "-" else f"({rank.node})",
+            Text(rank.state, style=COLOURS.get(rank.state, "")),
+            Text(rank.health, style="red" if rank.health in ("refused", "no answer") else ""),
+            str(rank.restarts) if rank.rank == 0 else "",
+            lease if rank.rank == 0 else "",
+        )
+    return table
+
+
+def _last_lines(status: Status) -> list[Any]:
+    """A line a rank, cut to the width; of those that serve none."""
+    from rich.text import Text
+
+    rows = [r for r in status.ranks if r.line and r.state not in ("ready", "warm")]
+    if status.ranks[0].state == "ended" and "failed" not in (status.failure or ""):
+        return []  # what they said as they were told to end tells nothing
+    if not rows:
+        return []
+    made: list[Any] = [Text(), Text("last log lines", style="bold")]
+    for rank in rows:
+        label = f"{rank.group}:{rank.rank}"
+        text = f"{label:<13} {rank.line}"
+        made.append(Text(text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"))
+    return made

@@ -11,6 +11,7 @@ import click
 
 from launcher.commands.options import config_argument, planned
 from launcher.config.load import find_config
+from launcher.config.secrets import check_env_from
 from launcher.plan import Cluster, Plan
 from launcher.render import render
 from launcher.runfolder import RunFolder
@@ -58,6 +59,7 @@ def command(
         click.echo(script, nl=False)
         click.echo(f"# {_dry_command(plan, cluster, options)}")
         return
+    check_env_from(plan.config)
     if after_kernels:
         from launcher.kernelwarmup import submit_kernels
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from launcher.commands.options import runs_option
+from launcher.commands.options import job_argument, runs_option
 from launcher.follow import wait_for
 from launcher.runfolder import find_run
 
 
 @click.command("wait")
-@click.argument("job", required=False)
+@job_argument
 @click.option(
     "--for",
     "target",

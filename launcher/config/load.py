@@ -120,6 +120,14 @@ def load_config(name: str, sets: Sequence[str] = (), *, sites: Sequence[Path] | 
 
     Raises InputError with every mistake found.
     """
+    data, source = merged_layers(name, sets, sites=sites)
+    return resolve(validate(data, source), Path(source.path).parent), source
+
+
+def merged_layers(
+    name: str, sets: Sequence[str] = (), *, sites: Sequence[Path] | None = None
+) -> tuple[dict[str, Any], Source]:
+    """The layers of a config as plain data, before it is checked. Raises InputError."""
     path = find_config(name)
     data: dict[str, Any] = {}
     places: dict[KeyPath, Place] = {}
@@ -129,9 +137,7 @@ def load_config(name: str, sets: Sequence[str] = (), *, sites: Sequence[Path] | 
         _merge(data, places, layer, layer_places)
     for item in sets:
         _merge(data, places, *_set(item))
-    source = Source(str(path), places)
-    config = validate(data, source)
-    return _resolve(config, path.parent), source
+    return data, Source(str(path), places)
 
 
 def validate(data: Mapping[str, Any], source: Source) -> Config:
@@ -139,10 +145,14 @@ def validate(data: Mapping[str, Any], source: Source) -> Config:
     try:
         return Config.model_validate(dict(data))
     except ValidationError as e:
-        raise InputError(*_problems(e, source)) from None
+        raise InputError(*problems_of(e, source)) from None
 
 
-def _resolve(config: Config, folder: Path) -> Config:
+def resolve(config: Config, folder: Path) -> Config:
+    """A model path or a Python that begins with ./ is taken from the config's folder."""
+    if config.python and config.python.startswith("./"):
+        # not resolved: a venv's python is a link, and is asked for by the link's own path
+        config = config.model_copy(update={"python": os.path.normpath(folder.absolute() / config.python)})
     path = config.model.path
     if not path.startswith("./"):
         return config
@@ -180,14 +190,14 @@ def _with_bases(path: Path) -> list[tuple[dict[str, Any], dict[KeyPath, Place]]]
         layers.append((data, places))
         if base is None:
             return layers[::-1]
-        if not isinstance(base, str):
+        if not isinstance(base, str) or not base.isprintable():
             raise InputError(Problem("must be the path of another config", place, "base"))
         path = path.parent / base
-        if path.resolve() in seen:
-            raise InputError(Problem(f"{base} is based on this file in turn", place, "base"))
-        if not path.is_file():
+        if not os.path.isfile(path):
             message = f"no such file: {path} (a base is looked up from the config's folder)"
             raise InputError(Problem(message, place, "base"))
+        if path.resolve() in seen:
+            raise InputError(Problem(f"{base} is based on this file in turn", place, "base"))
 
 
 def _set(item: str) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
@@ -225,7 +235,8 @@ def _merge(
     places.update(over_places)
 
 
-def _problems(error: ValidationError, source: Source) -> list[Problem]:
+def problems_of(error: ValidationError, source: Source) -> list[Problem]:
+    """pydantic's findings in our words, at their places."""
     problems: list[Problem] = []
     for item in error.errors():
         keys, kind, context = item["loc"], item["type"], item.get("ctx", {})

@@ -16,7 +16,7 @@ AT_KEYS = "at_keys"  # the type of an error that names keys inside its mapping
 
 # The job script's own variables, which commands refer to; and those that bash lets nobody set.
 SCRIPT_NAMES = frozenset(
-    """GROUP RANK NNODES HEAD_ADDR NODE_ADDR SERVICES_ADDR IFNAME SCRATCH PORT_BASE LAUNCH_PYTHON
+    """GROUP RANK NNODES HEAD_ADDR SCRATCH_NAME NODE_ADDR SERVICES_ADDR IFNAME SCRATCH PORT_BASE LAUNCH_PYTHON
     SGL_LAUNCH SGL_NODES SGL_JOB_ID RUN JOB_ID NATS_PORT ETCD_PORT ETCD_PEER_PORT FRONTEND_PORT
     FRONTEND_ADDR METRICS_PORT CONTAINER
     DIST_INIT_PORT BOOTSTRAP_PORT SYSTEM_PORT RPC_PORT HTTP_PORT NCCL_PORT""".split()
@@ -96,6 +96,23 @@ def _env(value: dict[str, Any]) -> dict[str, str]:
     return out
 
 
+def _env_from(value: Any) -> Any:
+    """[A, {B: file:PATH}] and {A: null, B: file:PATH} are {A: None, B: PATH}."""
+    items = value if isinstance(value, list) else [value]
+    out: dict[str, str | None] = {}
+    for item in items:
+        pairs = item.items() if isinstance(item, dict) else [(item, None)]
+        for name, origin in pairs:
+            if not isinstance(name, str) or not ENV_NAME.fullmatch(name) or name in SCRIPT_NAMES | BASH_NAMES:
+                raise ValueError(f"{str(name)[:80]!r} is not the name of a variable that can be set")
+            if origin is not None and not (isinstance(origin, str) and re.fullmatch(r"file:[^\x00-\x1f\x7f]+", origin)):
+                raise ValueError(f"{name}: write `{name}` (from your environment) or `{name}: file:PATH`")
+            if name in out:
+                raise ValueError(f"{name} is given twice")
+            out[name] = origin.removeprefix("file:") if origin else None
+    return out
+
+
 def _flags(value: dict[str, Any]) -> dict[str, Any]:
     """Flag names as SGLang spells them: `tp_size` and `--tp-size` are `tp-size`."""
     out: dict[str, Any] = {}
@@ -132,6 +149,7 @@ def _auto_port(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]
 Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
 Env = Annotated[dict[str, Any], AfterValidator(_env)]
+EnvFrom = Annotated[dict[str, str | None], BeforeValidator(_env_from)]
 Flags = Annotated[dict[str, Any], AfterValidator(_flags)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 # the check comes first: a union by itself reports one mistake once a branch
@@ -318,7 +336,8 @@ class Security(Part):
         "the workers: 1.4 and older can give NATS a password but no certificate.",
     )
     request_plane: Literal["tls", "open"] = Field(
-        default="open", description="TLS on Dynamo's TCP request plane too."
+        default="open",
+        description="TLS with the job's certificates on Dynamo's TCP request plane too. Needs Dynamo 1.5 or newer.",
     )
 
 
@@ -400,6 +419,12 @@ class Config(Part):
     aggregated: Role | None = None
     mocker: Flags = Field(default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`).")
     env: Env = Field(default_factory=dict, description="Environment of every process.")
+    env_from: EnvFrom = Field(
+        default_factory=dict,
+        description="Secrets, by name: `[HF_TOKEN, {OTHER: file:PATH}]`. Read from the environment of "
+        "who submits, or from a file on the job's first node; processes get them in their environment, and "
+        "nothing else ever holds the values.",
+    )
     frontend: Frontend = Field(default_factory=Frontend)
     services: Services = Field(default_factory=Services)
     security: Security = Field(default_factory=Security)

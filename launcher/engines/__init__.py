@@ -1,19 +1,36 @@
-"""Engines: what a worker, the services and the frontend are. One module each."""
+"""Engines: what a worker, the services and the frontend are. One module each.
+
+A further one is a module and a line in ENGINES, or an entry point `sgl_launch.engines` of any
+installed package (docs/engines.md).
+"""
 
 from __future__ import annotations
 
-from launcher.config import Config
-from launcher.engines.base import Command, Context, Engine
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import cast
 
-__all__ = ["Command", "Context", "Engine", "engine_for"]
+from launcher.config import Config
+from launcher.engines.base import Command, Context, Engine, Worker
+
+__all__ = ["ENGINES", "Command", "Context", "Engine", "Worker", "engine_for", "engine_names"]
+
+ENGINES = {
+    "dynamo": "launcher.engines.dynamo:DynamoEngine",
+    "sglang": "launcher.engines.sglang:SglangEngine",
+    "mocker": "launcher.engines.mocker:MockerEngine",
+}
+
+
+def engine_names() -> list[str]:
+    """Every engine that a config may name: ours, then those of installed packages."""
+    return [*ENGINES, *(e.name for e in entry_points(group="sgl_launch.engines"))]
 
 
 def engine_for(config: Config) -> Engine:
-    """The engine that the config names. A new one is a module here and a name in the schema."""
-    if config.engine == "mocker":
-        from launcher.engines.mocker import MockerEngine
-
-        return MockerEngine()
-    from launcher.engines.dynamo import DynamoEngine
-
-    return DynamoEngine()
+    """The engine that the config names (the schema has checked the name)."""
+    if config.engine in ENGINES:
+        module, _, name = ENGINES[config.engine].partition(":")
+        return cast(Engine, getattr(import_module(module), name)())
+    (found,) = entry_points(group="sgl_launch.engines", name=config.engine)
+    return cast(Engine, found.load()())

@@ -11,7 +11,7 @@ from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.errors import Problem
 from launcher.ports import Offset
-from launcher.words import Ref, Word
+from launcher.words import Ref, Word, names
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,33 @@ class Command:
     argv: tuple[Word, ...]
     env: Mapping[str, Word] = field(default_factory=dict)
 
+    @property
+    def names(self) -> set[str]:
+        """The script's variables that it refers to."""
+        return {name for word in (*self.argv, *self.env.values()) for name in names(word)}
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker group as the frontend's command may name it; its address is known in the job."""
+
+    name: str
+    role: str
+
+    @property
+    def prefix(self) -> str:
+        """Of its variables in the script: PREFILL_0 of prefill-0."""
+        return self.name.replace("-", "_").upper()
+
+    @property
+    def url(self) -> Ref:
+        """Of rank 0's own HTTP server."""
+        return Ref(f"http://${{{self.prefix}_ADDR}}:${{{self.prefix}_HTTP_PORT}}")
+
+    def port(self, name: str) -> Ref:
+        """One of launcher.ports.GROUP."""
+        return Ref(f"${{{self.prefix}_{name.upper()}_PORT}}")
+
 
 @dataclass(frozen=True)
 class Context:
@@ -28,10 +55,15 @@ class Context:
 
     config: Config
     ports: Mapping[str, Offset]
+    workers: tuple[Worker, ...] = ()
 
 
 class Engine(Protocol):
     """One way of serving. Runs in the plan: pure, no processes, no files."""
+
+    health: str | None
+    """Path at a worker's HTTP port that answers 200 once it can serve; None when workers register
+    in etcd instead."""
 
     def problems(self, config: Config, source: Source) -> list[Problem]:
         """Mistakes that only this engine can see."""
@@ -47,7 +79,7 @@ class Engine(Protocol):
         """NATS and etcd, by name; may refer to SCRATCH, NODE_ADDR and the services' ports."""
 
     def frontend(self, context: Context) -> Command:
-        """What answers clients."""
+        """What answers clients at FRONTEND_PORT; may refer to its workers by `Worker.url`."""
 
 
 # The launcher gives these out itself: setting one is an error that names the better place.
@@ -104,5 +136,6 @@ def flag_words(args: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(words)
 
 
-def ref(text: str) -> Ref:
-    return Ref(text)
+def python(config: Config) -> tuple[Word, ...]:
+    """The Python that has the engine, where the process runs."""
+    return (config.python or "python3",)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines import services
-from launcher.engines.base import Command, Context, flag_words, owned_problems
+from launcher.engines.base import Command, Context, flag_words, owned_problems, python
+from launcher.engines.sglang import server_env, server_words
 from launcher.errors import Problem
 from launcher.words import Ref, Word
 
@@ -13,43 +14,19 @@ from launcher.words import Ref, Word
 class DynamoEngine:
     """Implements launcher.engines.base.Engine."""
 
+    health: str | None = None
+
     def problems(self, config: Config, source: Source) -> list[Problem]:
-        return owned_problems(config, source)
+        return [*owned_problems(config, source), *services.service_problems(config, source)]
 
     def worker(self, context: Context, role_name: str, role: Role) -> Command:
         config = context.config
-        words: list[Word] = [
-            *python(config),
-            "-m",
-            "dynamo.sglang",
-            "--model-path",
-            config.model.path,
-            "--served-model-name",
-            config.served_name,
-            "--dist-init-addr",
-            Ref("${HEAD_ADDR}:${DIST_INIT_PORT}"),
-            "--nnodes",
-            Ref("${NNODES}"),
-            "--node-rank",
-            Ref("${RANK}"),
-            # SGLang binds its bootstrap server to --host, which is 127.0.0.1 unless it is given
-            "--host",
-            Ref("${NODE_ADDR}"),
-            "--port",
-            Ref("${HTTP_PORT}"),
-            # chosen at random otherwise, and then it may hit another worker's
-            "--nccl-port",
-            Ref("${NCCL_PORT}"),
-        ]
-        if role_name != "aggregated":
-            words += ["--disaggregation-mode", role_name]
-            if "disaggregation-transfer-backend" not in role.args:
-                words += ["--disaggregation-transfer-backend", "nixl"]
-        if role_name == "prefill":
-            words += ["--disaggregation-bootstrap-port", Ref("${BOOTSTRAP_PORT}")]
+        words = [*python(config), "-m", "dynamo.sglang", *server_words(context, role_name, role)]
         return Command((*words, *flag_words(role.args)), {**worker_env(config), **role.env})
 
     def services(self, context: Context) -> dict[str, Command]:
+        if context.config.services.where == "external":
+            return {}
         return {"nats": services.nats(context.config), "etcd": services.etcd(context.config)}
 
     def frontend(self, context: Context) -> Command:
@@ -66,12 +43,14 @@ class DynamoEngine:
             words += ["--migration-limit", "3"]
         if config.frontend.router_mode:
             words += ["--router-mode", config.frontend.router_mode]
-        env = {**rpc_env(config), **config.frontend.env}
+        several = config.frontend.router_mode == "kv" and config.frontend.replicas > 1
+        if several and "router-replica-sync" not in config.frontend.args:
+            # each router learns what the others have sent where
+            words.append("--router-replica-sync")
+        # its own limit is 5 s; a drain that the job allows must not be cut short by it
+        drain = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": str(int(config.timeouts.drain))}
+        env = {**rpc_env(config), **drain, **config.frontend.env}
         return Command((*words, *flag_words(config.frontend.args)), env)
-
-
-def python(config: Config) -> tuple[Word, ...]:
-    return (config.python or "python3",)
 
 
 def rpc_env(config: Config) -> dict[str, Word]:
@@ -81,6 +60,7 @@ def rpc_env(config: Config) -> dict[str, Word]:
         "DYN_TCP_RPC_HOST": Ref("${NODE_ADDR}"),
         # with events over NATS no worker opens ports of its own for them
         "DYN_EVENT_PLANE": "nats",
+        **services.namespace_env(config),
     }
 
 
@@ -91,6 +71,5 @@ def worker_env(config: Config) -> dict[str, Word]:
         "DYN_TCP_RPC_PORT": Ref("${RPC_PORT}"),
         "DYN_SYSTEM_HOST": Ref("${NODE_ADDR}"),
         "DYN_SYSTEM_PORT": Ref("${SYSTEM_PORT}"),
-        "SGLANG_HOST_IP": Ref("${NODE_ADDR}"),
-        "HOST_IP": Ref("${NODE_ADDR}"),
+        **server_env(),
     }

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from launcher.config import Config
+import re
+
+from launcher.config import Config, Source
 from launcher.engines.base import Command
+from launcher.errors import Problem
 from launcher.words import Ref, Word
+
+_URLS = {"nats": ("nats", "tls"), "etcd": ("http", "https")}
 
 
 def secured(config: Config) -> bool:
+    """Whether this job's services ask for keys: its own, or those given with the addresses."""
+    if config.services.where == "external":
+        return config.services.keys is not None
     return config.security.services == "secured"
+
+
+def nats_tls(config: Config) -> bool:
+    """Whether clients give NATS a certificate."""
+    if config.services.where == "external":
+        return (config.services.nats or "").startswith("tls:")
+    return secured(config) and config.security.nats_tls
+
+
+def service_problems(config: Config, source: Source) -> list[Problem]:
+    """Addresses are given if, and only if, NATS and etcd run elsewhere."""
+    services, found = config.services, []
+    external = services.where == "external"
+    for name, schemes in _URLS.items():
+        url = getattr(services, name)
+        shape = " or ".join(f"{s}://HOST:PORT" for s in schemes)
+        if external and url is None:
+            found.append(source.problem(f"say where it is: {shape}", "services", name))
+        elif url is not None and not external:
+            found.append(source.problem("is for services.where: external", "services", name))
+        elif url is not None and not re.fullmatch(rf"({'|'.join(schemes)})://[A-Za-z0-9._-]+:[0-9]{{1,5}}", url):
+            found.append(source.problem(f"must be {shape}", "services", name))
+    if services.keys is not None and not external:
+        found.append(source.problem("is for services.where: external; a job makes its own", "services", "keys"))
+    return found
 
 
 def nats(config: Config) -> Command:
@@ -71,9 +104,16 @@ def client_env(config: Config) -> dict[str, Word]:
 
     The keys themselves are exported by the script's stage `keys`: they are in no argv and not here.
     """
-    tls = secured(config) and config.security.nats_tls
-    nats_scheme, etcd_scheme = "tls" if tls else "nats", "https" if secured(config) else "http"
+    if config.services.where == "external":
+        # service_problems has refused a config without them
+        return {"NATS_SERVER": config.services.nats or "", "ETCD_ENDPOINTS": config.services.etcd or ""}
+    nats_scheme, etcd_scheme = "tls" if nats_tls(config) else "nats", "https" if secured(config) else "http"
     return {
         "NATS_SERVER": Ref(nats_scheme + "://${SERVICES_ADDR}:${NATS_PORT}"),
         "ETCD_ENDPOINTS": Ref(etcd_scheme + "://${SERVICES_ADDR}:${ETCD_PORT}"),
     }
+
+
+def namespace_env(config: Config) -> dict[str, Word]:
+    """A name space of the job's own, where several jobs share NATS and etcd."""
+    return {"DYN_NAMESPACE": Ref("sgl-launch-${JOB_ID}")} if config.services.where == "external" else {}

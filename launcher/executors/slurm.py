@@ -12,6 +12,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 
 from launcher.errors import WorkError
+from launcher.runfolder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class ScriptExecutor(submitit.SlurmExecutor):
             # the script as sbatch read it; once the job has an id, a link to its own copy
             if self._temporary is not None:
                 self._temporary.unlink(missing_ok=True)
+        # written just before sbatch, by the same file server's clock
+        RunFolder(job.paths.folder).set_aside_older(job.paths.submission_file.stat().st_mtime)
         job.paths.submission_file.rename(job.paths.folder / "submitted.sh")
         return Submitted(job.job_id, self._parsable, job.paths.folder)
 

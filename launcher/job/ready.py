@@ -1,16 +1,21 @@
 """Readiness, proven: every worker registered, then a real request answered through each.
 
+Workers that register nowhere (SGLang without Dynamo) are asked for their own health instead.
+
 The frontend's /health and /v1/models are not enough: the first is 200 without any worker, and a
 model is listed though every request fails when a worker advertises an address that is wrong.
 """
 
 from __future__ import annotations
 
+import http.client
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 
 from launcher.errors import WorkError
-from launcher.job.deployment import Deployment, etcd_client, expected_workers
+from launcher.job.deployment import Deployment, GroupAddress, etcd_client, expected_workers
 from launcher.job.registry import Registration, registrations
 from launcher.runfolder import RunFolder
 
@@ -24,7 +29,10 @@ def wait_until_ready(run: RunFolder, deployment: Deployment, timeout: float, say
     that are missing and where their logs are.
     """
     begin = time.monotonic()
-    _wait_registered(run, deployment, begin, timeout, say)
+    if deployment.health is None:
+        _wait_registered(run, deployment, begin, timeout, say)
+    else:
+        _wait_healthy(run, deployment, deployment.health, begin, timeout, say)
     _prove(run, deployment, begin, timeout, say)
 
 
@@ -45,28 +53,67 @@ def _wait_registered(run: RunFolder, deployment: Deployment, begin: float, timeo
                     run.add_event(group.name, "registered", f"{registration.instance_id:x}")
                     say(f"{group.name} on {group.host} registered ({time.monotonic() - begin:.1f} s)")
             if waiting and time.monotonic() - begin > timeout:
-                names = ", ".join(
-                    f"{g.name} on {g.host} (log {run.path}/logs/{g.name}-0.log)" for g in waiting.values()
-                )
-                raise WorkError(f"not registered after {timeout:.0f} s: {names}{error}")
+                missing = ", ".join(_described(run, g) for g in waiting.values())
+                raise WorkError(f"not registered after {timeout:.0f} s: {missing}{error}")
             time.sleep(0.25)
     finally:
         client.close()
 
 
+def _wait_healthy(
+    run: RunFolder, deployment: Deployment, path: str, begin: float, timeout: float, say: Say
+) -> None:
+    waiting = {g.name: g for g in deployment.groups}
+    last = ""
+    while waiting:
+        for group in list(waiting.values()):
+            last = health_error(group.url + path)
+            if not last:
+                del waiting[group.name]
+                run.add_event(group.name, "registered", group.url)
+                say(f"{group.name} on {group.host} is healthy ({time.monotonic() - begin:.1f} s)")
+        if waiting and time.monotonic() - begin > timeout:
+            missing = ", ".join(_described(run, g) for g in waiting.values())
+            raise WorkError(f"not healthy after {timeout:.0f} s: {missing}; last answer: {last}")
+        time.sleep(0.25 if waiting else 0)
+
+
+def health_error(url: str) -> str:
+    """What is wrong there; empty when it answers 200. SGLang's /health generates a token, which
+    takes as long as that does."""
+    try:
+        with urllib.request.urlopen(url, timeout=30):
+            return ""
+    except urllib.error.HTTPError as e:
+        return f"HTTP status {e.code}"
+    except (OSError, http.client.HTTPException) as e:
+        return str(getattr(e, "reason", e))
+
+
+def _described(run: RunFolder, group: GroupAddress) -> str:
+    return f"{group.name} on {group.host} (log {run.path}/logs/{group.name}-0.log)"
+
+
 def _prove(run: RunFolder, deployment: Deployment, begin: float, timeout: float, say: Say) -> None:
     from warmup.requests import prove
 
-    left = timeout - (time.monotonic() - begin)
-    proof = prove(
-        deployment.endpoint,
-        deployment.model,
-        expected_workers=expected_workers(deployment),
-        time_limit=max(left, 1.0),
-        interval=0.25,
-    )
-    if not proof.ready:
-        raise WorkError(str(proof))
-    for worker in proof.answered:
-        run.add_event(worker.name, "ready")
-    say(f"{proof} ({time.monotonic() - begin:.1f} s)")
+    ready: list[str] = []
+    for endpoint in deployment.endpoints:
+        left = timeout - (time.monotonic() - begin)
+        proof = prove(
+            endpoint,
+            deployment.model,
+            expected_workers=expected_workers(deployment),
+            time_limit=max(left, 1.0),
+            interval=0.25,
+        )
+        if not proof.ready:
+            raise WorkError(f"{endpoint}: {proof}")
+        # without Dynamo an answer does not name its workers: they are healthy, and answers come
+        names = [w.name for w in proof.answered] if proof.told_apart else [g.name for g in deployment.groups]
+        for name in names:
+            if name not in ready:
+                run.add_event(name, "ready")
+                ready.append(name)
+        at = f" at {endpoint}" if len(deployment.endpoints) > 1 else ""
+        say(f"{proof}{at} ({time.monotonic() - begin:.1f} s)")

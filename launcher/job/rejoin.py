@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from launcher.errors import WorkError
 from launcher.job.deployment import Deployment, GroupAddress, etcd_client
+from launcher.job.ready import health_error
 from launcher.job.registry import Registration, forget, registrations
 from launcher.job.warm import options_from_plan
 from launcher.runfolder import RunFolder
@@ -25,16 +26,21 @@ def bring_back(
 
     group = next(g for g in deployment.groups if g.name == name)
     begin = time.monotonic()
-    client = etcd_client(deployment)
-    try:
-        if forget(client, group.rpc):
-            run.add_event(name, "deregistered")
-        found = _wait_registered(client, group, begin + timeout)
-    finally:
-        client.close()
-    run.add_event(name, "registered", f"{found.instance_id:x}")
     role = "agg" if group.role == "aggregated" else group.role
-    worker = Worker(role, name, instance_id=found.instance_id, address=group.rpc)
+    if deployment.health is not None:
+        _wait_healthy(group, deployment.health, begin + timeout)
+        run.add_event(name, "registered", group.url)
+        worker = Worker(role, name)
+    else:
+        client = etcd_client(deployment)
+        try:
+            if forget(client, group.rpc):
+                run.add_event(name, "deregistered")
+            found = _wait_registered(client, group, begin + timeout)
+        finally:
+            client.close()
+        run.add_event(name, "registered", f"{found.instance_id:x}")
+        worker = Worker(role, name, instance_id=found.instance_id, address=group.rpc)
     left = max(timeout - (time.monotonic() - begin), 1.0)
     proof = prove(deployment.endpoint, deployment.model, expected_workers=[worker], time_limit=left)
     if not proof.ready:
@@ -50,6 +56,13 @@ def bring_back(
         )
         run.add_event(name, "warm" if report.verdict.warm else "ready", report.verdict.state)
     say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
+
+
+def _wait_healthy(group: GroupAddress, path: str, deadline: float) -> None:
+    while error := health_error(group.url + path):
+        if time.monotonic() > deadline:
+            raise WorkError(f"{group.name} was started again but is not healthy: {error}")
+        time.sleep(0.25)
 
 
 def _wait_registered(client: object, group: GroupAddress, deadline: float) -> Registration:

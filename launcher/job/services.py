@@ -20,7 +20,7 @@ async def nats_connection(deployment: Deployment) -> Any:
     async def quiet(error: Exception) -> None:
         """The client prints a traceback for each refused connection unless it is given this."""
 
-    address = f"{deployment.services_address}:{deployment.service_ports['nats']}"
+    address = f"{deployment.service_hosts['nats']}:{deployment.service_ports['nats']}"
     options: dict[str, Any] = {
         "connect_timeout": 2,
         "allow_reconnect": False,
@@ -30,7 +30,7 @@ async def nats_connection(deployment: Deployment) -> Any:
     if deployment.secrets is None:
         return await nats.connect(f"nats://{address}", **options)
     options.update(user=NATS_USER, password=(deployment.secrets / "nats-password").read_text())
-    if not deployment.plan["config"]["security"]["nats_tls"]:
+    if not deployment.nats_tls:
         return await nats.connect(f"nats://{address}", **options)
     context = ssl.create_default_context(cafile=str(deployment.secrets / "ca.pem"))
     context.load_cert_chain(deployment.secrets / "client.pem", deployment.secrets / "client.key")

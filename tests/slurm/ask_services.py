@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 def ask_nats(address: str, port: int, keys: Path | None) -> str:
-    login = {"verbose": False}
+    login: dict[str, object] = {"verbose": False}
     if keys:
         login |= {"user": "sgl-launch", "pass": (keys / "nats-password").read_text()}
     with socket.create_connection((address, port), timeout=5) as connection:
@@ -43,9 +43,7 @@ def ask_etcd(address: str, port: int, keys: Path | None) -> str:
     wanted = {"key": coded("v1/instances/"), "range_end": coded("v1/instances0")}
     url = f"https://{address}:{port}/v3/kv/range"
     try:
-        with urllib.request.urlopen(
-            url, json.dumps(wanted).encode(), timeout=5, context=context
-        ) as answer:
+        with urllib.request.urlopen(url, json.dumps(wanted).encode(), timeout=5, context=context) as answer:
             return str(json.load(answer)["count"])
     except ssl.SSLError as error:
         return f"refused: {error}"

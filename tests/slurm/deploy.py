@@ -129,6 +129,17 @@ class Run:
     def url(self) -> str:
         return str(self.json("endpoint.json")["url"])
 
+    def port(self, what: str, group: str = "") -> int:
+        """The number of a planned port: of `nats`, `etcd` or `frontend`, or one of a group's."""
+        plan = self.json("plan.json")
+        if group:
+            (found,) = [g for g in plan["groups"] if g["name"] == group]
+            planned = found["ports"][what]
+        else:
+            planned = {**plan["services"], "frontend": plan["frontend"]}[what]["port"]
+        base = int(self.json("placement.json")["port_base"])
+        return planned if isinstance(planned, int) else base + int(planned.removeprefix("P+"))
+
     def events(self) -> list[tuple[str, str, str]]:
         """(stage, state, detail) in order."""
         file = self.path / "events.jsonl"
@@ -184,7 +195,8 @@ class Run:
         done = self.launcher.cluster.run([sys.executable, str(CHAT), url or self.url, MODEL], node)
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
-        assert answer["text"] and answer["pieces"] > 1, answer
+        assert answer["text"], answer
+        assert answer["pieces"] > 1, answer
         assert answer["prefill"] in self.workers("prefill"), (answer, self.events())
         assert answer["decode"] in self.workers("decode"), (answer, self.events())
         return answer

@@ -41,13 +41,16 @@ def test_a_job_that_waits_is_shown_and_cancelled(launcher: Launcher, cluster: Cl
     status = run.status()
     assert (status["state"], status["reason"], status["stage"]) == ("PENDING", "BeginTime", "queued")
     waited = launcher("wait", str(run.job), "--timeout", "0.5")
-    assert waited.returncode == 1 and "BeginTime" in waited.stderr
+    assert waited.returncode == 1
+    assert "BeginTime" in waited.stderr
     cancelled = launcher("cancel", str(run.job))
-    assert cancelled.returncode == 0 and "CANCELLED" in cancelled.stdout
+    assert cancelled.returncode == 0
+    assert "CANCELLED" in cancelled.stdout
     assert cluster.job_state(run.job) == "CANCELLED"
     assert not run.path.joinpath("plan.json").exists()
     waited = launcher("wait", str(run.job), "--timeout", "5")
-    assert waited.returncode == 1 and "has ended (CANCELLED)" in waited.stderr
+    assert waited.returncode == 1
+    assert "has ended (CANCELLED)" in waited.stderr
 
 
 def failed(run: Run, timeout: float) -> str:
@@ -75,7 +78,8 @@ def test_a_worker_that_dies_at_start_ends_the_job(launcher: Launcher, cluster: C
     print(f"a worker's death at its start to the job's end: {took:.1f} s")
     assert took < 15
     waited = launcher("wait", str(run.job), "--for", "ready")
-    assert waited.returncode == 1 and line in waited.stderr, waited.stderr
+    assert waited.returncode == 1
+    assert line in waited.stderr
     assert line in run.status()["failure"]
     check_nothing_left(cluster)
 
@@ -98,5 +102,6 @@ def test_a_rank_above_0_that_dies_ends_the_job(launcher: Launcher, cluster: Clus
     assert log.read_text().startswith("rank: group=decode-0 rank=1 ")
     assert "is killed" not in run.output
     waited = launcher("wait", str(run.job), "--for", "done")
-    assert waited.returncode == 1 and "decode-0" in waited.stderr and "n003" in waited.stderr
+    assert waited.returncode == 1
+    assert line in waited.stderr
     check_nothing_left(cluster)

@@ -22,9 +22,7 @@ def test_render_and_sbatch_work_as_well_as_submit(launcher: Launcher, cluster: C
     script = launcher.folder / "job.sh"
     script.write_text(rendered.stdout)
     path = f"{SGL_LAUNCH.parent}:/usr/sbin:/usr/bin:/sbin:/bin"
-    done = cluster.run(
-        ["sbatch", "--parsable", "job.sh"], cwd=launcher.folder, env={"PATH": path}, check=True
-    )
+    done = cluster.run(["sbatch", "--parsable", "job.sh"], cwd=launcher.folder, env={"PATH": path}, check=True)
     run = Run(launcher, launcher.folder / "runs" / f"small-{done.stdout.strip()}")
     run.wait_event("who", "started")
     ready = launcher("wait", str(run.job), "--timeout", "60")
@@ -33,18 +31,20 @@ def test_render_and_sbatch_work_as_well_as_submit(launcher: Launcher, cluster: C
     assert run.status()["endpoint"] == run.url
     assert run.path.joinpath("job.sh").read_text() == rendered.stdout
     cancelled = launcher("cancel", "small")
-    assert cancelled.returncode == 0 and "CANCELLED" in cancelled.stdout
+    assert cancelled.returncode == 0
+    assert "CANCELLED" in cancelled.stdout
     check_nothing_left(cluster)
 
 
 def test_a_job_that_sbatch_refuses(launcher: Launcher, cluster: Cluster) -> None:
     config = launcher.write(small())
     done = launcher("submit", config, "--set", "slurm.partition=nowhere")
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 1
+    assert done.stdout == ""
     assert "invalid partition specified: nowhere" in done.stderr
     assert "Traceback" not in done.stderr
     runs = launcher.folder / "runs"
-    assert [] == (sorted(runs.iterdir()) if runs.exists() else [])
+    assert (sorted(runs.iterdir()) if runs.exists() else []) == []
     assert cluster.unfinished_jobs() == []
 
 
@@ -56,7 +56,8 @@ def test_options_for_sbatch_pass(launcher: Launcher, cluster: Cluster) -> None:
     assert (job["ReqNodeList"], job["JobState"], job["NumNodes"]) == ("n005", "PENDING", "1-1")
     assert launcher("cancel", str(run.job)).returncode == 0
     wrong = launcher("submit", config, "--", "--no-such-option")
-    assert wrong.returncode == 1 and "unrecognized option '--no-such-option'" in wrong.stderr
+    assert wrong.returncode == 1
+    assert "unrecognized option '--no-such-option'" in wrong.stderr
 
 
 def test_parsable_prints_the_id_alone(launcher: Launcher) -> None:
@@ -64,7 +65,8 @@ def test_parsable_prints_the_id_alone(launcher: Launcher) -> None:
     done = launcher("submit", config, "--parsable", "--", "--hold")
     assert done.returncode == 0, done.stderr
     run = Run(launcher, launcher.folder / "runs" / f"small-{done.stdout.strip()}")
-    assert done.stdout == f"{run.job}\n" and done.stderr == ""
+    assert done.stdout == f"{run.job}\n"
+    assert done.stderr == ""
     assert run.status()["state"] == "PENDING"
     assert launcher("cancel", str(run.job)).returncode == 0
 
@@ -75,6 +77,7 @@ def test_dry_run_submits_nothing(launcher: Launcher, cluster: Cluster) -> None:
     assert done.returncode == 0, done.stderr
     *script, last = done.stdout.splitlines(keepends=True)
     assert "".join(script) == launcher("render", config).stdout
-    assert last.startswith("# sbatch --parsable ") and "--nodelist=n005" in last
+    assert last.startswith("# sbatch --parsable ")
+    assert "--nodelist=n005" in last
     assert not launcher.folder.joinpath("runs").exists()
     assert cluster.unfinished_jobs() == []

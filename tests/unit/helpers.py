@@ -11,6 +11,16 @@ from launcher.plan import Cluster, Plan, make_plan
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((REPO / "configs").glob("*.yaml"))
+# made for one machine, without Slurm and containers; every other config is for Slurm
+ON_THIS_MACHINE = {
+    "dsr1-4gpu",
+    "dsr1-six-nodes",
+    "h200-agg2",
+    "h200-pd",
+    "local",
+    "sglang-cpu",
+    "sglang-cpu-native",
+}
 
 BASE = """\
 name: t
@@ -40,6 +50,15 @@ def load(text: str, sets: Sequence[str] = ()) -> tuple[Config, Source]:
 
 def plan_of(text: str, cluster: Cluster = "slurm", sets: Sequence[str] = ()) -> Plan:
     return make_plan(*load(text, sets), cluster)
+
+
+def cluster_of(config: Path) -> Cluster:
+    """Where a shipped config is meant to run."""
+    return "local" if config.stem in ON_THIS_MACHINE else "slurm"
+
+
+def shipped(config: Path) -> Plan:
+    return make_plan(*load_config(str(config), sites=()), cluster_of(config))
 
 
 def roles(prefill: str = "{}", decode: str = "{}", more: str = "") -> str:

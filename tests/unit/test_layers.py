@@ -106,6 +106,7 @@ def test_base() -> None:
     [
         ("base: x.yaml\n", "c.yaml:1:1: base: no such file: x.yaml (a base is looked up from the config's folder)"),
         ("base: [x]\n", "c.yaml:1:1: base: must be the path of another config"),
+        ('base: "x\\0"\n', "c.yaml:1:1: base: must be the path of another config"),
         ("base: c.yaml\n", "c.yaml:1:1: base: c.yaml is based on this file in turn"),
         ("bsae: c.yaml\nname: t\nmodel: {path: /m}\n", "c.yaml:1:1: bsae: unknown key; did you mean 'base'?"),
     ],
@@ -161,7 +162,7 @@ def test_shipped_configs_are_found_from_any_folder() -> None:
     assert find_config("dsr1.yaml") == Path("dsr1.yaml")
     with pytest.raises(InputError, match=r"other/dsr1\.yaml: no such file; did you mean 'dsr1\.yaml'"):
         find_config("other/dsr1.yaml")
-    with pytest.raises(InputError, match=r"no such file; shipped configs: dsr1-4p9d\.yaml, .*local\.yaml"):
+    with pytest.raises(InputError, match=r"no such file; shipped configs: .*dsr1\.yaml, .*local\.yaml"):
         find_config("x" * 300)
 
 

@@ -139,7 +139,7 @@ def test_json_has_the_documented_shape() -> None:
     plan = to_json(plan_of((REPO / "configs/dsr1.yaml").read_text()))
     assert list(plan) == [
         "schema", "name", "engine", "cluster", "nodes", "gpus_per_node", "model", "ports",
-        "groups", "services", "frontend", "config",
+        "groups", "services", "frontend", "health", "config",
     ]  # fmt: skip
     group = plan["groups"][1]
     assert list(group) == ["name", "role", "index", "nodes", "ranks", "gpus", "ports", "argv", "env"]

@@ -13,30 +13,19 @@ from .helpers import BASE, plan_of, roles
 
 def test_auto_ports_are_offsets() -> None:
     plan = plan_of(BASE + "frontend: {port: auto}\n")
-    assert {n: p.json() for n, p in plan.service_ports.items()} == {
-        "nats": "P+0",
-        "nats_monitor": "P+1",
-        "etcd": "P+2",
-        "etcd_peer": "P+3",
-        "frontend": "P+4",
-    }
+    assert {n: p.json() for n, p in plan.service_ports.items()} == {n: f"P+{o}" for n, o in SERVICES.items()}
     prefill, decode = plan.groups
-    assert {n: p.json() for n, p in prefill.ports.items()} == {
-        "dist_init": "P+16",
-        "bootstrap": "P+26",
-        "system": "P+27",
-        "rpc": "P+28",
-    }
-    assert "bootstrap" not in decode.ports
+    assert {n: p.json() for n, p in prefill.ports.items()} == {n: f"P+{16 + o}" for n, o in GROUP.items()}
+    assert set(prefill.ports) - set(decode.ports) == {"bootstrap"}
     assert plan.port_block == 256
 
 
 def test_fixed_base_gives_numbers() -> None:
     plan = plan_of(BASE + "frontend: {port: auto}\nports: {base: 25000}\n")
-    assert plan.service_ports["nats"].json() == 25000
-    assert plan.service_ports["frontend"].json() == 25004
-    assert plan.groups[0].ports["dist_init"].json() == 25016
-    assert plan.groups[0].ports["bootstrap"].json() == 25026
+    assert plan.service_ports["nats"].json() == 25000 + SERVICES["nats"]
+    assert plan.service_ports["frontend"].json() == 25000 + SERVICES["frontend"]
+    assert plan.groups[0].ports["dist_init"].json() == 25016 + GROUP["dist_init"]
+    assert plan.groups[0].ports["bootstrap"].json() == 25016 + GROUP["bootstrap"]
 
 
 def test_fixed_base_leaves_the_rest_to_be_fixed() -> None:
@@ -45,12 +34,16 @@ def test_fixed_base_leaves_the_rest_to_be_fixed() -> None:
     assert plan.groups[0].ports["bootstrap"].json() == 30001
 
 
+# SGLang with DP attention takes the rendezvous port and those up to 13 above it (PortArgs.init_new)
+RENDEZVOUS = 14
+
+
 def taken(plan: Plan, cluster: Cluster) -> list[tuple[int, int]]:
-    """(machine, port above the base) of everything that listens, with the nine of a rendezvous."""
+    """(machine, port above the base) of everything that listens, with those of a rendezvous."""
     found = [(plan.head_node, p.offset) for p in plan.service_ports.values()]
     for group in plan.groups:
         for name, port in group.ports.items():
-            for more in range(9 if name == "dist_init" else 1):
+            for more in range(RENDEZVOUS if name == "dist_init" else 1):
                 found.append((group.ranks[0].node, port.offset + more))
     return [(0 if cluster == "local" else node, offset) for node, offset in found]
 
@@ -91,7 +84,7 @@ def test_a_block_holds_its_slots(slots: int) -> None:
     assert size >= 16 + 24 * slots
     assert max(SERVICES.values()) < 16
     assert max(GROUP.values()) < 24
-    assert GROUP["bootstrap"] > 8  # SGLang takes the rendezvous port and the eight after it
+    assert min(o for n, o in GROUP.items() if n != "dist_init") >= RENDEZVOUS
 
 
 def test_blocks_lie_below_the_ephemeral_ports() -> None:
@@ -143,7 +136,7 @@ def test_json() -> None:
         (
             "ports: {base: 65500}\n",
             "slurm",
-            ["c.yaml:5:9: ports.base: the job needs 256 ports from here; choose 65280 or less"],
+            ["c.yaml:5:9: ports.base: the job needs 256 ports from here, all below 32768; choose 32512 or less"],
         ),
     ],
 )
@@ -151,6 +144,20 @@ def test_clashes(more: str, cluster: Cluster, messages: list[str]) -> None:
     with pytest.raises(InputError) as error:
         plan_of(BASE + more, cluster)
     assert [str(p) for p in error.value.problems] == messages
+
+
+def test_local_nodes_share_their_ports() -> None:
+    """What would be two nodes on Slurm is one machine here."""
+    text = roles(
+        "{workers: 2, args: {tp-size: 4}}",
+        "{}",
+        "slurm: {gpus_per_node: 4}\nports: {bootstrap: 30001}\nfrontend: {port: 30002}\n",
+    )
+    assert plan_of(text).groups[1].ports["bootstrap"].fixed == 30001
+    with pytest.raises(
+        InputError, match="port 30002 is wanted twice, by the frontend and prefill-1's bootstrap server"
+    ):
+        plan_of(text, "local")
 
 
 def test_a_bootstrap_port_that_counts_beyond_the_last() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from pydantic import ValidationError
 from launcher.config import Config
 from launcher.config.schema import SCRIPT_NAMES
 from launcher.ports import GROUP, SERVICES
+from launcher.words import Ref
 
-from .helpers import BASE, load
+from .helpers import BASE, load, plan_of
 
 
 def test_defaults() -> None:
@@ -78,6 +80,16 @@ def test_a_config_can_not_be_changed() -> None:
 def test_the_scripts_own_names_are_all_kept_from_users() -> None:
     ports = {f"{name.upper()}_PORT" for name in (*SERVICES, *GROUP)}
     assert ports <= SCRIPT_NAMES
+
+
+@pytest.mark.parametrize("engine", ["dynamo", "mocker"])
+def test_what_commands_refer_to_is_kept_from_users(engine: str) -> None:
+    plan = plan_of(BASE, sets=[f"engine={engine}"])
+    commands = [plan.frontend, *plan.services.values(), *(r.command for r in plan.roles)]
+    texts = [w.text for c in commands for w in (*c.argv, *c.env.values()) if isinstance(w, Ref)]
+    names = {name for text in texts for name in re.findall(r"\$\{(\w+)\}", text)}
+    assert "HEAD_ADDR" in names
+    assert names <= SCRIPT_NAMES
 
 
 def test_json_schema_knows_every_key() -> None:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from launcher.config import load_config
 from launcher.plan import make_plan, to_json
 from launcher.render import render
 from launcher.words import Ref, quote, shown
-
 
 ANY_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 NASTY = st.sampled_from(
@@ -73,7 +72,13 @@ def _function(script: str, name: str) -> str:
     return found[0]
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # a smaller example is not worth minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(served=ONE_LINE.filter(bool), flag=ONE_LINE, several=st.lists(ONE_LINE, max_size=3), variable=ONE_LINE)
 def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, several: list[str], variable: str) -> None:
     """Through the config, the script and `declare -f`, as a step gets its command."""
@@ -89,7 +94,7 @@ def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, severa
     plan = make_plan(*load_config("c.yaml", sites=()))
     script = render(plan)
     named = {"HEAD_ADDR": "h", "NODE_ADDR": "n", "SERVICES_ADDR": "s", "RANK": "0", "NNODES": "1"}
-    named |= {m: "1" for m in re.findall(r"\$\{([A-Z_]+_PORT)\}", script)}
+    named |= dict.fromkeys(re.findall(r"\$\{([A-Z_]+_PORT)\}", script), "1")
     values = "".join(f"{k}={v}; " for k, v in named.items())
     body = _function(script, "run_aggregated")
     inner = 'exec() { printf \'%s\\0\' "$OWN" "$ALL" "$@"; }; $(declare -f run_aggregated); run_aggregated'
@@ -102,7 +107,7 @@ def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, severa
     assert found
     assert json.loads(found[1]) == to_json(plan)
     # and sbatch reads one comment line for each directive
-    directives = [line for line in script.splitlines() if line.startswith("#SBATCH")]
+    directives = [line for line in script.split("\n") if line.startswith("#SBATCH")]
     assert directives[-1] == f"#SBATCH {quote('--comment=' + flag)}"
 
 

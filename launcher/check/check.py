@@ -1,0 +1,163 @@
+"""All checks of a config, one after another: no mistake hides another one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from launcher.catalog import Catalog, CatalogError, dashed, load, nearest_version, versions
+from launcher.check.cross import Facts, cross_checks
+from launcher.check.dynamo_flags import dynamo_catalog
+from launcher.check.findings import Finding, errors, in_order
+from launcher.check.model import read_model
+from launcher.check.slurm import test_only
+from launcher.config import Config, Source
+from launcher.config.load import merged_layers, problems_of, resolve
+from launcher.config.schema import AT_KEYS
+from launcher.errors import InputError
+from launcher.plan import Cluster, Plan, make_plan
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found, by file and line, and what could not be checked, as notes."""
+
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    catalog: str
+    plan: Plan | None
+
+    @property
+    def errors(self) -> int:
+        return sum(f.level == "error" for f in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        return len(self.findings) - self.errors
+
+
+def check_config(
+    name: str,
+    sets: Sequence[str] = (),
+    cluster: Cluster = "slurm",
+    catalog: Catalog | None = None,
+    version: str | None = None,
+    ask_slurm: bool = True,
+) -> Checked:
+    """Check a config against `catalog`, or that of SGLang `version`, or that of its sglang_version.
+
+    Raises InputError only for what leaves nothing to check: no such file, text that is not YAML.
+    """
+    data, source = merged_layers(name, sets)
+    config, found = tolerant(data, source)
+    notes: list[str] = []
+    if config is None:
+        return Checked(tuple(in_order(found)), ("the rest can be checked once these are mended",), "", None)
+    config = resolve(config, Path(source.path).parent)
+    if catalog is None:
+        catalog, said = choose_catalog(config, source, version)
+        found += said
+    plan = None
+    try:
+        plan = make_plan(config, source, cluster)
+    except InputError as e:
+        found += errors(e.problems)
+    found += flag_findings(config, source, catalog)
+    found += cross_checks(Facts(config, source, catalog, read_model(config), cluster, plan))
+    mistakes = any(f.level == "error" for f in found)
+    if plan is not None and cluster == "slurm" and ask_slurm:
+        if mistakes:
+            notes.append("Slurm is asked once these are mended")
+        else:
+            from launcher.render import render
+
+            said, note = test_only(render(plan), source)
+            found += said
+            notes += [note] if note else []
+    return Checked(tuple(in_order(found)), tuple(notes), catalog.title, plan)
+
+
+def tolerant(data: Mapping[str, Any], source: Source) -> tuple[Config | None, list[Finding]]:
+    """The config as far as it is right, and what is wrong: keys with mistakes are left out, so that
+    the rest can be checked. None where too much is missing."""
+    left: dict[str, Any] = copy.deepcopy(dict(data))
+    found: list[Finding] = []
+    for _ in range(4):
+        try:
+            return Config.model_validate(left), found
+        except ValidationError as e:
+            found += errors(problems_of(e, source))
+            for item in e.errors():
+                if item["type"] == "missing":
+                    _put(left, item["loc"], {"path": "missing"} if item["loc"] == ("model",) else "missing")
+                elif item["type"] == AT_KEYS:
+                    for key, _message in item["ctx"]["found"]:
+                        _drop(left, (*item["loc"], key))
+                else:
+                    _drop(left, item["loc"])
+    return None, found
+
+
+def _drop(data: Any, path: Sequence[int | str]) -> None:
+    """Remove what is at the path, or the nearest part of it that is there."""
+    for key in path[:-1]:
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            return  # a branch of a union, or gone with its parent
+    if isinstance(data, dict):
+        data.pop(path[-1], None)
+    elif isinstance(data, list) and isinstance(path[-1], int) and path[-1] < len(data):
+        data[path[-1]] = "missing"
+
+
+def _put(data: Any, path: Sequence[int | str], value: object) -> None:
+    for key in path[:-1]:
+        try:
+            data = data[key]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(data, dict):
+        data[path[-1]] = value
+
+
+def choose_catalog(config: Config, source: Source, version: str | None) -> tuple[Catalog, list[Finding]]:
+    """The catalogue that was asked for, or the nearest one, with a warning that says so."""
+    wanted = version or config.sglang_version or versions()[-1]
+    try:
+        near = nearest_version(wanted)
+    except CatalogError as e:
+        if version:
+            raise InputError(f"--sglang: {e}") from None
+        return load(versions()[-1]), [Finding("error", source.problem(str(e), "sglang_version"))]
+    if near == wanted or version:
+        return load(near), []
+    message = f"no catalogue of SGLang {wanted}'s flags is shipped; they were checked against {near}, the nearest"
+    return load(near), [Finding("warning", source.problem(message, "sglang_version"))]
+
+
+def flag_findings(config: Config, source: Source, catalog: Catalog) -> Iterator[Finding]:
+    """Each role's flags: those of SGLang, and those of Dynamo that go the same way."""
+    dynamo = dynamo_catalog() if config.engine in ("dynamo", "mocker") else Catalog("0", ())
+    for role_name, role in config.roles.items():
+        own = {k: v for k, v in role.args.items() if k in dynamo}
+        rest = {k: v for k, v in role.args.items() if k not in own}
+        for problem in (*catalog.check(rest), *dynamo.check(own)):
+            text = problem.text
+            if problem.kind == "unknown":
+                near = dynamo.nearest(dashed(problem.flag))
+                if near and _likeness(problem.flag, near) > _likeness(problem.flag, catalog.nearest(problem.flag)):
+                    text = f"Neither {catalog.title} nor {dynamo.title} has such a flag. Did you mean {near[0]}?"
+            level = "error" if problem.is_error else "warning"
+            yield Finding(level, source.problem(text, role_name, "args", problem.flag))  # type: ignore[arg-type]
+
+
+def _likeness(name: str, near: Sequence[str]) -> float:
+    import difflib
+
+    return difflib.SequenceMatcher(None, dashed(name), near[0]).ratio() if near else 0.0

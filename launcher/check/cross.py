@@ -1,0 +1,279 @@
+"""Checks of keys against each other. Each is a pure function from the facts to findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.catalog import Catalog
+from launcher.check.findings import Finding, Level
+from launcher.check.model import ModelFacts
+from launcher.config import Config, Source
+from launcher.plan import Cluster, Plan
+from launcher.topology import flag, spelling
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the checks may look at. `plan` is None for a config that can't be planned."""
+
+    config: Config
+    source: Source
+    catalog: Catalog
+    model: ModelFacts
+    cluster: Cluster
+    plan: Plan | None = None
+
+    def value(self, role: str, name: str, default: Any = None) -> Any:
+        """A flag of a role by its usual name, whichever of its names it has in the config."""
+        args = self.config.roles[role].args
+        found = flag(args, name)
+        if found is None:
+            found = next((v for k, v in args.items() if self.catalog.canonical(k) == name), default)
+        return found
+
+    def number(self, role: str, name: str, default: int = 1) -> int:
+        """A flag that is a whole number above 0; the default for anything else (said elsewhere)."""
+        value = self.value(role, name, default)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
+
+    def on(self, role: str, name: str) -> bool:
+        return self.value(role, name) is True
+
+    def written(self, role: str, name: str) -> str:
+        """The flag as the config spells it."""
+        args = self.config.roles[role].args
+        here = spelling(args, name)
+        if here in args:
+            return here
+        return next((k for k in args if self.catalog.canonical(k) == name), name)
+
+    def at(self, level: Level, message: str, role: str, name: str) -> Finding:
+        """A finding at a role's flag."""
+        return Finding(level, self.source.problem(message, role, "args", self.written(role, name)))
+
+    def deepep(self, role: str) -> bool:
+        return self.value(role, "moe-a2a-backend") == "deepep" or self.on(role, "enable-deepep-moe")
+
+    def attention_groups(self, role: str) -> int:
+        """DP attention's groups; 1 without it."""
+        if self.value(role, "attn-dp-size") is not None:
+            return self.number(role, "attn-dp-size")
+        return self.number(role, "dp-size") if self.on(role, "enable-dp-attention") else 1
+
+    def experts_over(self, role: str) -> int:
+        """Over how many GPUs a layer's experts are spread: DeepEP sets ep-size to tp-size."""
+        tp = self.number(role, "tp-size")
+        return tp if self.deepep(role) else self.number(role, "ep-size")
+
+    @property
+    def pair(self) -> bool:
+        return {"prefill", "decode"} <= set(self.config.roles)
+
+
+Check = Callable[[Facts], Iterator[Finding]]
+
+
+def equal_tp(x: Facts) -> Iterator[Finding]:
+    if not x.pair or x.model.mla:
+        return
+    prefill, decode = (x.number(r, "tp-size") for r in ("prefill", "decode"))
+    if prefill == decode:
+        return
+    why = (
+        f"{x.model.source} says that the model has no MLA"
+        if x.model.mla is False
+        else "nothing here says that the model has MLA"
+    )
+    message = (
+        f"prefill has tp-size {prefill}, decode {decode}, and {why}: SGLang moves KV caches between unequal sizes "
+        "for MLA models (DeepSeek), for others only in newer versions; give both the same, or try it"
+    )
+    yield x.at("warning", message, "decode", "tp-size")
+
+
+SAME = {
+    "page-size": "KV caches move page by page",
+    "kv-cache-dtype": "KV caches move as they are",
+    "disaggregation-transfer-backend": "both ends must speak the same protocol",
+}
+
+
+def same_on_both(x: Facts) -> Iterator[Finding]:
+    """Flags that decide what a KV cache looks like, or how it travels."""
+    if not x.pair:
+        return
+    for name, why in SAME.items():
+        prefill, decode = x.value("prefill", name), x.value("decode", name)
+        if prefill == decode or (prefill is None and decode is None):
+            continue
+        if prefill is not None and decode is not None:
+            message = f"is {decode} here and {prefill} for prefill, but {why}; make them equal"
+            yield x.at("error", message, "decode", name)
+            continue
+        have, lack = ("prefill", "decode") if decode is None else ("decode", "prefill")
+        if name == "disaggregation-transfer-backend" and x.value(have, name) == "nixl":
+            continue  # what the launcher gives the other
+        level: Level = "error" if name == "disaggregation-transfer-backend" else "warning"
+        given = "nixl, the launcher's default" if level == "error" else "SGLang's default, which may differ"
+        yield x.at(level, f"is set for {have} alone: {lack} has {given}, but {why}; set it for both", have, name)
+    for name in ("quantization", "dtype"):
+        prefill, decode = x.value("prefill", name), x.value("decode", name)
+        if prefill is not None and decode is not None and prefill != decode:
+            message = f"is {decode} here and {prefill} for prefill: the two would not compute the same model"
+            yield x.at("warning", message, "decode", name)
+
+
+def expert_parallelism(x: Facts) -> Iterator[Finding]:
+    for role in x.config.roles:
+        tp = x.number(role, "tp-size")
+        given = x.value(role, "ep-size")
+        ep = x.number(role, "ep-size")
+        if given is not None and tp % ep:
+            message = f"ep-size ({ep}) must divide tp-size ({tp}): experts are spread over GPUs of the tp group"
+            yield x.at("error", message, role, "ep-size")
+        elif given is not None and x.deepep(role) and ep != tp:
+            message = f"DeepEP spreads experts over all tp-size GPUs: SGLang will take {tp}, not {ep}; leave it out"
+            yield x.at("warning", message, role, "ep-size")
+        exchange = x.deepep(role) or x.value(role, "moe-a2a-backend") not in (None, "none")
+        if x.on(role, "enable-two-batch-overlap") and not exchange:
+            message = "two batches overlap during the experts' exchange alone; add moe-a2a-backend: deepep"
+            yield x.at("error", message, role, "enable-two-batch-overlap")
+
+
+def redundant_experts(x: Facts) -> Iterator[Finding]:
+    experts = x.model.experts
+    if not experts:
+        return
+    for role in x.config.roles:
+        ep = x.experts_over(role)
+        extra = x.value(role, "ep-num-redundant-experts", 0)
+        if ep < 2 or not isinstance(extra, int) or isinstance(extra, bool) or extra < 0:
+            continue
+        if (experts + extra) % ep:
+            least = extra + -(experts + extra) % ep
+            advice = f"{least} would do ({experts + least} / {ep} = {(experts + least) // ep})"
+            message = (
+                f"{experts} experts ({x.model.source}) and {extra} redundant ones do not divide among "
+                f"{ep} GPUs; ep-num-redundant-experts: {advice}"
+            )
+            name = "ep-num-redundant-experts" if extra else "tp-size" if x.deepep(role) else "ep-size"
+            yield x.at("error", message, role, name)
+
+
+def deepep_mode(x: Facts) -> Iterator[Finding]:
+    for role in x.config.roles:
+        mode = x.value(role, "deepep-mode")
+        if mode is None:
+            continue
+        if not x.deepep(role):
+            message = "does nothing without moe-a2a-backend: deepep"
+            yield x.at("warning", message, role, "deepep-mode")
+        elif role == "prefill" and mode == "low_latency":
+            message = (
+                "low_latency takes at most some hundred tokens a GPU at once, fewer than a prefill batch has; "
+                "write deepep-mode: normal"
+            )
+            yield x.at("error", message, role, "deepep-mode")
+        elif role == "decode" and mode == "normal":
+            message = "with normal, decode runs without CUDA graphs and is slow; write deepep-mode: low_latency"
+            yield x.at("warning", message, role, "deepep-mode")
+        elif role == "aggregated" and mode != "auto":
+            message = f"an aggregated worker both prefills and decodes: {mode} serves one of them; write auto"
+            yield x.at("warning", message, role, "deepep-mode")
+
+
+DISPATCH = "SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK"
+
+
+def dispatch_tokens(x: Facts) -> Iterator[Finding]:
+    """DeepEP's low-latency buffers hold so many tokens of each rank: 128 unless the variable says more."""
+    for role, its in x.config.roles.items():
+        if not x.deepep(role) or x.value(role, "deepep-mode") == "normal" or role == "prefill":
+            continue
+        text = its.env.get(DISPATCH) or x.config.env.get(DISPATCH) or "128"
+        limit = int(text) if text.isdecimal() else 128
+        for name in ("cuda-graph-bs-decode", "cuda-graph-max-bs", "cuda-graph-bs", "cuda-graph-max-bs-decode"):
+            value = x.config.roles[role].args.get(name)
+            sizes = value if isinstance(value, list) else [value]
+            most = max((v for v in sizes if isinstance(v, int) and not isinstance(v, bool)), default=0)
+            if most > limit:
+                message = (
+                    f"graphs of up to {most} tokens a GPU, but DeepEP's low-latency buffers hold {limit}; "
+                    f"set {DISPATCH}: {most} in {role}.env"
+                )
+                yield x.at("warning", message, role, name)
+
+
+def dp_attention(x: Facts) -> Iterator[Finding]:
+    for role in x.config.roles:
+        groups = x.attention_groups(role)
+        if x.on(role, "enable-dp-attention") and groups == 1:
+            message = "does nothing without a dp-size above 1"
+            yield x.at("warning", message, role, "enable-dp-attention")
+        if x.on(role, "enable-dp-lm-head") and not x.on(role, "enable-dp-attention") and groups == 1:
+            message = "SGLang refuses it without DP attention; add enable-dp-attention: true and dp-size"
+            yield x.at("error", message, role, "enable-dp-lm-head")
+        dense = x.value(role, "moe-dense-tp-size")
+        if isinstance(dense, int) and not isinstance(dense, bool) and dense != 1:
+            yield x.at("error", f"SGLang takes only 1 here, not {dense}", role, "moe-dense-tp-size")
+        running = x.value(role, "max-running-requests")
+        if isinstance(running, int) and not isinstance(running, bool) and 0 < running < groups:
+            message = f"{running} requests cannot be shared by {groups} DP attention groups; give {groups} or more"
+            yield x.at("error", message, role, "max-running-requests")
+
+
+def chunked_prefill(x: Facts) -> Iterator[Finding]:
+    for role in x.config.roles:
+        size = x.value(role, "chunked-prefill-size")
+        if role == "decode" or not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            continue
+        groups, page = x.attention_groups(role), x.number(role, "page-size")
+        each = size // groups
+        shared = f" / {groups} DP attention groups = {each}" if groups > 1 else ""
+        if each % page or each < 1:
+            message = f"{size}{shared} tokens must be a multiple of page-size ({page})"
+            yield x.at("error", message, role, "chunked-prefill-size")
+        elif groups > 1 and each < 1024:
+            message = (
+                f"is shared: {size}{shared} tokens a chunk, so long prompts take many steps; "
+                f"give {groups} times what one GPU shall take, such as {groups * 8192}"
+            )
+            yield x.at("warning", message, role, "chunked-prefill-size")
+
+
+def fractions(x: Facts) -> Iterator[Finding]:
+    for role in x.config.roles:
+        value = x.value(role, "mem-fraction-static")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 < value < 1:
+            message = f"is a fraction of a GPU's memory, between 0 and 1, not {value}"
+            yield x.at("error", message, role, "mem-fraction-static")
+
+
+def parsers(x: Facts) -> Iterator[Finding]:
+    """Dynamo refuses both its own tool-call parser and SGLang's."""
+    for role, its in x.config.roles.items():
+        if x.config.engine == "dynamo" and {"tool-call-parser", "dyn-tool-call-parser"} <= set(its.args):
+            message = "Dynamo takes this or dyn-tool-call-parser, not both; keep dyn-tool-call-parser"
+            yield x.at("error", message, role, "tool-call-parser")
+
+
+def cross_checks(x: Facts) -> Iterator[Finding]:
+    """All checks, in turn."""
+    from launcher.check.place import CHECKS
+
+    own: tuple[Check, ...] = (
+        equal_tp,
+        same_on_both,
+        expert_parallelism,
+        redundant_experts,
+        deepep_mode,
+        dispatch_tokens,
+        dp_attention,
+        chunked_prefill,
+        fractions,
+        parsers,
+    )
+    for one in (*own, *CHECKS):
+        yield from one(x)

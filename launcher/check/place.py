@@ -1,0 +1,128 @@
+"""Checks of what surrounds the workers: environment, ports, paths, time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from launcher.check.cross import Facts
+from launcher.check.findings import Finding
+from launcher.check.model import host_path
+from launcher.check.slurm import minutes
+from launcher.words import Ref
+
+# variable -> what to set instead
+INSTEAD = {
+    "GLOO_SOCKET_IFNAME": "set network.interface instead",
+    "NCCL_SOCKET_IFNAME": "set network.interface instead",
+    "CUDA_VISIBLE_DEVICES": "the launcher gives each worker its GPUs; leave it out",
+    "NATS_SERVER": "the launcher starts NATS and tells its address; leave it out",
+    "ETCD_ENDPOINTS": "the launcher starts etcd and tells its address; leave it out",
+}
+# What a first start takes, in minutes, beside the sweep: reading weights, and DeepGEMM's kernels.
+# Users and maintainers speak of 10 to 30 minutes for DeepSeek's; a small model loads in one.
+LOADING, KERNELS = 10.0, 30.0
+
+
+def environment(x: Facts) -> Iterator[Finding]:
+    """Variables that the launcher gives out itself: one from the config would win, and break it."""
+    given: dict[str, set[str]] = {}
+    if x.plan is not None:
+        given = {
+            r.name: {k for k, v in r.command.env.items() if isinstance(v, Ref) and k not in x.config.roles[r.name].env}
+            for r in x.plan.roles
+        }
+    for role, its in x.config.roles.items():
+        for name in its.env:
+            if advice := _advice(name, given.get(role, set())):
+                yield Finding("warning", x.source.problem(advice, role, "env", name))
+    for name in x.config.env:
+        if advice := _advice(name, set().union(*given.values()) if given else set()):
+            yield Finding("warning", x.source.problem(advice, "env", name))
+
+
+_ADDRESSES = frozenset(
+    "DYN_TCP_RPC_HOST DYN_TCP_RPC_PORT DYN_SYSTEM_HOST DYN_SYSTEM_PORT SGLANG_HOST_IP HOST_IP".split()
+)
+
+
+def _advice(name: str, given: set[str]) -> str:
+    if name in INSTEAD:
+        return f"changes what the launcher sets: {INSTEAD[name]}"
+    if name in given or name in _ADDRESSES:
+        return "changes what the launcher sets for each rank; leave it out"
+    return ""
+
+
+def low_ports(x: Facts) -> Iterator[Finding]:
+    for keys, port in ((("frontend", "port"), x.config.frontend.port), (("ports", "base"), x.config.ports.base)):
+        if isinstance(port, int) and port < 1024:
+            message = f"ports below 1024 need root on most nodes; choose one above, or auto (not {port})"
+            yield Finding("warning", x.source.problem(message, *keys))
+
+
+def model_path(x: Facts) -> Iterator[Finding]:
+    """The model as far as this machine can tell: below a mount, and there if all runs here."""
+    path, config = x.config.model.path, x.config
+    if not path.startswith("/"):
+        return  # a name on a hub
+    here = host_path(config, path)
+    if here is None:
+        message = f"{path} is below none of container.mounts; unless the image holds it, add one, as SOURCE:{path}"
+        yield Finding("warning", x.source.problem(message, "model", "path"))
+    elif x.cluster == "local" and not here.is_dir():
+        yield Finding("error", x.source.problem(f"no such folder on this machine: {here}", "model", "path"))
+
+
+def time_limit(x: Facts) -> Iterator[Finding]:
+    """Whether the time limit leaves room to serve after the start and the warm-up."""
+    text = x.config.slurm.options.get("time")
+    if text is None or x.cluster == "local":
+        return
+    try:
+        limit = minutes(text)
+    except ValueError:
+        message = f'{text!r} is not a time limit; write hours:minutes:seconds, as "04:00:00"'
+        yield Finding("error", x.source.problem(message, "slurm", "time"))
+        return
+    warm = x.config.warmup.requests
+    need, parts = (LOADING, [f"{LOADING:.0f} min for the weights"]) if x.config.engine == "dynamo" else (1.0, [])
+    if _compiles(x):
+        need += KERNELS
+        parts.append(f"{KERNELS:.0f} min for DeepGEMM's kernels on an empty cache")
+    if warm.enabled:
+        sweep = warm.timeout / 60
+        need += sweep
+        parts.append(f"up to {sweep:.0f} min for the request sweep")
+    if limit is not None and limit <= need:
+        message = (
+            f"{limit:.0f} min may be over before it is warm: {', '.join(parts)}; "
+            f"give more than {need:.0f} min, or lower warmup.requests.timeout"
+        )
+        yield Finding("warning", x.source.problem(message, "slurm", "time"))
+
+
+def _compiles(x: Facts) -> bool:
+    """Whether SGLang will compile DeepGEMM's kernels: for DeepSeek's FP8, unless it is told not to."""
+    env = [x.config.env, *(r.env for r in x.config.roles.values())]
+    off = any(e.get("SGLANG_JIT_DEEPGEMM_PRECOMPILE") in ("0", "false") for e in env)
+    return x.config.engine == "dynamo" and x.model.mla is True and not off
+
+
+def signals(x: Facts) -> Iterator[Finding]:
+    """`signal: B:USR2@120` drains before the time is over; without B: the job's script never sees it."""
+    text = x.config.slurm.options.get("signal")
+    if text is None:
+        return
+    name, _, seconds = str(text).partition("@")
+    if not name.startswith("B:") and "B" not in name.partition(":")[0]:
+        message = f"without B: the signal does not reach the job's script, which drains on it; write B:{text}"
+        yield Finding("warning", x.source.problem(message, "slurm", "signal"))
+    elif name.endswith("USR2") and seconds.isdecimal() and int(seconds) <= x.config.timeouts.drain:
+        message = (
+            f"{seconds} s before the end is less than timeouts.drain ({x.config.timeouts.drain:.0f} s); "
+            f"write B:USR2@{x.config.timeouts.drain + 60:.0f}"
+        )
+        yield Finding("warning", x.source.problem(message, "slurm", "signal"))
+
+
+CHECKS = (environment, low_ports, model_path, time_limit, signals)

@@ -1,0 +1,89 @@
+"""Slurm's word on a job that is not submitted: `sbatch --test-only`, and the time limit's spelling."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from launcher.check.findings import Finding
+from launcher.config import Source
+
+_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
+
+# Slurm's programs are here, but no controller answers, or none is configured
+_AWAY = r"contact.*controller|Connection refused|timed out|failed to fetch config|establish_config_source"
+
+# a word of sbatch's refusal -> the key that is about it
+_ABOUT = (
+    ("partition", "partition"),
+    ("account", "account"),
+    ("qos", "qos"),
+    ("time limit", "time"),
+    ("reservation", "reservation"),
+    ("constraint", "constraint"),
+    ("feature", "constraint"),
+    ("gres", "gpus_per_node"),
+    ("gpu", "gpus_per_node"),
+    ("memory", "mem"),
+    ("node count", "partition"),
+    ("node configuration", "gpus_per_node"),
+)
+
+
+def minutes(text: object) -> float | None:
+    """A time limit of sbatch in minutes; None for UNLIMITED. Raises ValueError for anything else.
+
+    minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes and
+    days-hours:minutes:seconds are its spellings.
+    """
+    plain = str(text).strip()
+    if plain.upper() in ("UNLIMITED", "INFINITE"):
+        return None
+    found = _TIME.fullmatch(plain)
+    if not found:
+        raise ValueError(plain)
+    parts = [int(p) for p in found["rest"].split(":")]
+    if found["days"] is not None:
+        hours, mins, secs = [*parts, 0, 0][:3]
+        return int(found["days"]) * 1440 + hours * 60 + mins + secs / 60
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) == 2:
+        return parts[0] + parts[1] / 60
+    return parts[0] * 60 + parts[1] + parts[2] / 60
+
+
+def test_only(script: str, source: Source) -> tuple[list[Finding], str]:
+    """Ask sbatch whether it would take the script. Returns findings and a note for people; both
+    are empty where there is no sbatch."""
+    if shutil.which("sbatch") is None:
+        return [], "no sbatch here: partition, account and node count were not checked"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "job.sh"
+        path.write_text(script, encoding="utf-8")
+        try:
+            done = subprocess.run(
+                ["sbatch", "--test-only", str(path)], capture_output=True, text=True, timeout=30, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return [], "sbatch --test-only did not answer within 30 s: partition and account were not checked"
+    return judge(done.returncode, done.stdout + done.stderr, source)
+
+
+def judge(code: int, output: str, source: Source) -> tuple[list[Finding], str]:
+    """What sbatch --test-only said, as a finding at the key that it is about, or as a note."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    if code == 0:
+        said = next((line for line in lines if "to start at" in line), lines[-1] if lines else "")
+        return [], f"Slurm would take it: {said.removeprefix('sbatch: ')}"
+    errors = [re.sub(r"^(sbatch: )?(error: )?", "", line) for line in lines if "rror" in line or "failure" in line]
+    said = "; ".join(dict.fromkeys(errors)) or f"exit status {code}"
+    if re.search(_AWAY, said, re.I):
+        return [], f"Slurm does not answer ({said}): partition, account and node count were not checked"
+    lower = said.lower()
+    option = next((key for word, key in _ABOUT if word in lower), "")
+    keys = ("slurm", option) if option else ("slurm",)
+    return [Finding("error", source.problem(f"Slurm would refuse the job: {said}", *keys))], ""

@@ -1,0 +1,54 @@
+"""`sgl-launch attach JOB GROUP[:RANK]`: a shell on a rank's node, inside the job."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from launcher.commands.options import complete_group, complete_job, runs_option
+from launcher.errors import InputError, WorkError
+from launcher.jobstate import is_local, job_state
+from launcher.runfolder import RunFolder, find_run
+
+
+@click.command("attach")
+@click.argument("job", shell_complete=complete_job)
+@click.argument("group", shell_complete=complete_group)
+@click.option("--exec", "run_it", is_flag=True, help="Run it here instead of printing it.")
+@click.option("-c", "--command", "words", default="bash", show_default=True, help="What to run there.")
+@runs_option
+def command(job: str, group: str, run_it: bool, words: str, runs: Path) -> None:
+    """Print the command that opens a shell on the node of GROUP[:RANK] (prefill-0:1), inside JOB."""
+    run = find_run(job, runs)
+    argv = attach_command(run, group, shlex.split(words))
+    if not run_it:
+        click.echo(shlex.join(argv))
+        return
+    if job_state(run).ended:
+        raise WorkError(f"{run.path.name} has ended")
+    try:
+        os.execvp(argv[0], argv)
+    except OSError as e:
+        raise WorkError(f"{argv[0]}: {e.strerror}") from None
+
+
+def attach_command(run: RunFolder, group: str, words: list[str]) -> list[str]:
+    """The words of it. Raises InputError for a rank that the job does not have."""
+    name, _, rank = group.partition(":")
+    groups = {g["name"]: g for g in run.plan()["groups"]}
+    if name not in groups:
+        raise InputError(f"{run.path.name} has no group {name!r}; it has {', '.join(groups)}")
+    nodes = groups[name]["nodes"]
+    if rank and (not rank.isdecimal() or int(rank) >= len(nodes)):
+        raise InputError(f"{name} has no rank {rank!r}; it has 0 to {len(nodes) - 1}")
+    if is_local(run):
+        return words  # all its ranks are on this machine
+    hosts = {n.index: n.host for n in run.nodes()}
+    host = hosts.get(nodes[int(rank or 0)])
+    if host is None:
+        raise WorkError(f"{run.path.name} has no nodes yet")
+    srun = ["srun", f"--jobid={run.job_id}", "--overlap", "--pty", f"--nodelist={host}", "--nodes=1", "--ntasks=1"]
+    return [*srun, *words]

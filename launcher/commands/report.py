@@ -1,0 +1,34 @@
+"""`sgl-launch report JOB`: a page about a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from launcher.commands.options import job_argument, runs_option
+from launcher.errors import WorkError
+from launcher.runfolder import find_run
+
+
+@click.command("report")
+@job_argument
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Default: report.html in the run folder."
+)
+@runs_option
+def command(job: str | None, output: Path | None, runs: Path) -> None:
+    """Write one HTML page about JOB: timeline, nodes and groups, warm-up, config and versions.
+
+    The page needs no network and can be sent as it is. It holds no secrets but what the config has.
+    """
+    from launcher.report.page import page
+
+    run = find_run(job, runs)
+    text = page(run)
+    target = output or run.path / "report.html"
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise WorkError(f"{target} can't be written: {e.strerror}") from None
+    click.echo(str(target))

@@ -1,0 +1,183 @@
+"""The config that a conversion fills in, before it is text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from launcher.config.load import dotted
+from launcher.config.schema import ENV_NAME
+from launcher.convert.flags import one_line
+from launcher.convert.ledger import Ledger
+from launcher.convert.tree import Comment, Item, Section, plain
+from launcher.errors import InputError, Problem
+from launcher.topology import flag
+
+
+@dataclass
+class DraftRole:
+    """The workers of one role: `items` are the keys of the config's mapping, `args` among them."""
+
+    workers: Item
+    args: Section
+    env: Section = field(default_factory=Section)
+    above: tuple[Comment, ...] = ()
+    env_above: tuple[Comment, ...] = ()
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one worker by its sizes; 0 when a size is not a whole number above 0."""
+        args = {item.key: plain(item.value) for item in self.args.items}
+        sizes = [flag(args, name, 1) for name in ("tp-size", "pp-size", "dp-size")]
+        if any(not isinstance(s, int) or isinstance(s, bool) or s < 1 for s in sizes):
+            return 0
+        tp, pp, dp = sizes
+        return tp * pp * (1 if args.get("enable-dp-attention") is True else dp)
+
+
+@dataclass
+class Draft:
+    """One config. The keys of each mapping stand in the order in which they are written."""
+
+    name: str
+    model: list[Item] = field(default_factory=list)
+    engine: str = "dynamo"
+    container: list[Item] = field(default_factory=list)
+    slurm: list[Item] = field(default_factory=list)
+    ports: list[Item] = field(default_factory=list)
+    env: Section = field(default_factory=Section)
+    roles: dict[str, DraftRole] = field(default_factory=dict)
+    mocker: list[Item] = field(default_factory=list)
+    frontend: list[Item] = field(default_factory=list)
+    services: list[Item] = field(default_factory=list)
+    sglang_version: str = ""
+    timeouts: list[Item] = field(default_factory=list)
+    gpus_per_node: int = 8
+    gpus_comments: Item | None = None
+    above: dict[str, tuple[Comment, ...]] = field(default_factory=dict)
+    below: tuple[Comment, ...] = ()
+
+    def tree(self) -> Section:
+        """The config as it is written; what is empty is left out."""
+        gpus = entry("gpus_per_node", self.gpus_per_node, self.gpus_comments)
+        parts: list[Item] = [Item("name", self.name), Item("engine", self.engine)]
+        if self.sglang_version and self.engine != "mocker":
+            parts.append(Item("sglang_version", self.sglang_version))
+        mappings: dict[str, Section] = {
+            "model": Section(tuple(self.model)),
+            "container": Section(tuple(self.container)),
+            "slurm": Section((gpus, *self.slurm)),
+            "ports": Section(tuple(self.ports)),
+            "env": self.env,
+            **{name: self._role(role) for name, role in self.roles.items()},
+            "mocker": Section(tuple(self.mocker)),
+            "frontend": Section(tuple(self.frontend)),
+            "services": Section(tuple(self.services)),
+            "timeouts": Section(tuple(self.timeouts)),
+        }
+        parts += [Item(key, value) for key, value in mappings.items() if value.items or value.below]
+        roles = {name: role.above for name, role in self.roles.items()}
+        parts = [replace(p, above=(*self.above.get(p.key, ()), *roles.get(p.key, ()))) for p in parts]
+        return Section(tuple(parts), self.below)
+
+    def _role(self, role: DraftRole) -> Section:
+        items = [role.workers]
+        if role.args.items or role.args.below:
+            args = _sized(role.args, role.gpus, self.gpus_per_node)
+            items.append(Item("args", args))
+        if role.env.items or role.env.below:
+            items.append(Item("env", role.env, above=role.env_above))
+        return Section(tuple(items))
+
+
+def _sized(args: Section, gpus: int, per_node: int) -> Section:
+    """The flags, with what a worker takes beside its tp-size."""
+    if gpus < 1 or (gpus > per_node and gpus % per_node):
+        return args
+    nodes = max(1, gpus // per_node)
+    text = f"# {gpus} GPU{'s' * (gpus > 1)}: {nodes} node{'s' * (nodes > 1)}"
+    if gpus < per_node:
+        text = f"# {gpus} GPU{'s' * (gpus > 1)} of a node's {per_node}"
+    return replace(
+        args,
+        items=tuple(
+            replace(i, beside=Comment(text, 0)) if i.key == "tp-size" and not i.beside else i for i in args.items
+        ),
+    )
+
+
+def entry(key: str, value: Any, *sources: Item | None) -> Item:
+    """A key of the config, with the comments of the items that it comes from."""
+    items = [s for s in sources if s is not None]
+    above = tuple(c for s in items for c in s.above)
+    beside = [s.beside for s in items if s.beside]
+    if len(beside) > 1:
+        above, beside = (*above, *beside), []
+    if len(items) > 1:
+        above = tuple(sorted((c for c in above if c.text), key=lambda c: c.line))
+    return Item(key, value, above=above, beside=beside[0] if beside else None)
+
+
+def name_for(text: Any, ledger: Ledger, item: Item | None = None) -> str:
+    """A name that the config allows, as near to the text as it can be."""
+    given = str(text) if text is not None else ""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", given).strip("-._")[:63].rstrip("-._")
+    if not name:
+        name = "converted"
+    if name != given:
+        ledger.warn(f"{given!r} can't be a name here; it became {name}", item)
+    return name
+
+
+def section_of(item: Item | None) -> Section:
+    """The mapping of an item; empty when there is none. Raises InputError for anything else."""
+    if item is None or item.value is None:
+        return Section()
+    if not isinstance(item.value, Section):
+        raise InputError(problem("must be a mapping (key: value)", item))
+    return item.value
+
+
+def whole(item: Item | None, least: int = 0, most: int = 4096) -> int | None:
+    """A whole number, also one that was quoted; None when the item is not there.
+
+    Raises InputError for anything else.
+    """
+    if item is None or item.value is None:
+        return None
+    value = item.value
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}\s*", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        shown = repr(plain(item.value))[:60]
+        message = f"must be a whole number from {least} to {most}, not {shown}"
+        raise InputError(problem(message, item))
+    return value
+
+
+def problem(message: str, item: Item) -> Problem:
+    return Problem(message, item.place, dotted(item.path))
+
+
+def env_section(section: Section, ledger: Ledger) -> Section:
+    """Variables as the config takes them; the others are dropped."""
+    kept: list[Item] = []
+    for item in section.items:
+        value, reason = one_line(item.value)
+        if not ENV_NAME.fullmatch(item.key):
+            reason = "not the name of an environment variable"
+        elif item.value is None:
+            reason = "it has no value"
+        elif item.key.startswith("SRTCTL_"):
+            reason = "for srtctl itself"
+        elif isinstance(item.value, (Section, list)):
+            reason = "a variable holds one text"
+        if reason:
+            ledger.drop(item, reason)
+            continue
+        if isinstance(value, str) and re.search(r"\$\{?[A-Za-z_]", value):
+            ledger.warn("kept as it is: sgl-launch fills in no variables", item)
+        ledger.use(item)
+        kept.append(replace(item, value=value))
+    return Section(tuple(kept), section.below)

@@ -1,0 +1,101 @@
+"""SGLang by itself: `sglang.launch_server` workers behind SGLang's own router, no NATS, no etcd.
+
+The router is the pip package sglang-router (flags as of 0.3.2). It is given every worker's address
+at its start; its /health is 200 with no worker at all, so readiness asks the workers themselves.
+"""
+
+from __future__ import annotations
+
+from launcher.config import Config, Source
+from launcher.config.schema import Role
+from launcher.engines.base import Command, Context, flag_words, owned_problems, python
+from launcher.errors import Problem
+from launcher.words import Ref, Word
+
+
+class SglangEngine:
+    """Implements launcher.engines.base.Engine."""
+
+    health: str | None = "/health"
+
+    def problems(self, config: Config, source: Source) -> list[Problem]:
+        found = owned_problems(config, source)
+        if config.services.where != "head":
+            found.append(source.problem("SGLang's router needs neither NATS nor etcd", "services", "where"))
+        return found
+
+    def worker(self, context: Context, role_name: str, role: Role) -> Command:
+        words = [*python(context.config), "-m", "sglang.launch_server", *server_words(context, role_name, role)]
+        return Command((*words, *flag_words(role.args)), {**server_env(), **role.env})
+
+    def services(self, context: Context) -> dict[str, Command]:
+        return {}
+
+    def frontend(self, context: Context) -> Command:
+        config = context.config
+        words: list[Word] = [*python(config), "-m", "sglang_router.launch_router"]
+        prefill = [w for w in context.workers if w.role == "prefill"]
+        decode = [w for w in context.workers if w.role == "decode"]
+        if prefill:
+            words.append("--pd-disaggregation")
+            for worker in prefill:
+                words += ["--prefill", worker.url, worker.port("bootstrap")]
+            for worker in decode:
+                words += ["--decode", worker.url]
+        else:
+            words += ["--worker-urls", *(w.url for w in context.workers)]
+        words += [
+            "--host",
+            "0.0.0.0",
+            "--port",
+            Ref("${FRONTEND_PORT}"),
+            # its metrics stand on a port of their own, 29000 unless it is given
+            "--prometheus-host",
+            Ref("${NODE_ADDR}"),
+            "--prometheus-port",
+            Ref("${METRICS_PORT}"),
+        ]
+        if config.frontend.router_mode:
+            # the router spells Dynamo's round-robin round_robin, and so on
+            words += ["--policy", config.frontend.router_mode.replace("-", "_")]
+        # it looks for a worker every 30 s and gives up after 1800 s unless it is told otherwise
+        defaults = {"worker-startup-check-interval": 1, "worker-startup-timeout-secs": int(config.timeouts.ready)}
+        flags = {**defaults, **config.frontend.args}
+        return Command((*words, *flag_words(flags)), config.frontend.env)
+
+
+def server_words(context: Context, role_name: str, role: Role) -> list[Word]:
+    """What every SGLang server is told by the launcher, under Dynamo too."""
+    config = context.config
+    words: list[Word] = [
+        "--model-path",
+        config.model.path,
+        "--served-model-name",
+        config.served_name,
+        "--dist-init-addr",
+        Ref("${HEAD_ADDR}:${DIST_INIT_PORT}"),
+        "--nnodes",
+        Ref("${NNODES}"),
+        "--node-rank",
+        Ref("${RANK}"),
+        # SGLang binds its bootstrap server to --host, which is 127.0.0.1 unless it is given
+        "--host",
+        Ref("${NODE_ADDR}"),
+        "--port",
+        Ref("${HTTP_PORT}"),
+        # chosen at random otherwise, and then it may hit another worker's
+        "--nccl-port",
+        Ref("${NCCL_PORT}"),
+    ]
+    if role_name != "aggregated":
+        words += ["--disaggregation-mode", role_name]
+        if "disaggregation-transfer-backend" not in role.args:
+            words += ["--disaggregation-transfer-backend", "nixl"]
+    if role_name == "prefill":
+        words += ["--disaggregation-bootstrap-port", Ref("${BOOTSTRAP_PORT}")]
+    return words
+
+
+def server_env() -> dict[str, Word]:
+    """The address that SGLang advertises to the other side."""
+    return {"SGLANG_HOST_IP": Ref("${NODE_ADDR}"), "HOST_IP": Ref("${NODE_ADDR}")}

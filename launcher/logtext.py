@@ -1,0 +1,87 @@
+"""Lines of log files: when they were written, without colours, and which of them matter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\r")
+# Dynamo: 2026-11-23T11:57:44.510152Z; SGLang: [2026-11-23 11:57:44 TP0]; NATS: 2026/11/23 11:57:41.1
+_STAMP = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)([.,]\d+)?(Z|[+-]\d\d:?\d\d)?")
+_EPOCH = re.compile(r'"ts":(\d{10}(?:\.\d+)?)')  # etcd
+_LEAD = re.compile(r"^\W*(?:\[\d+\] )?\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?(?: [A-Z0-9 ]+\])?\W*")
+_BAD = re.compile(
+    r"\b(error|exception|critical|fatal|traceback|failed|failure|panicked|killed|abort(ed)?|refused|timed? ?out|"
+    r"out of memory|denied)\b|Error:|\bERR\b",
+    re.IGNORECASE,
+)
+# said on every start, or of no weight to people
+_NOISE = re.compile(r"\bDEBUG\b|\bTRACE\b|(User|Future|Deprecation)Warning|deprecated|PyTorch was not found")
+
+
+def plain(line: str) -> str:
+    """The line without colours and control characters."""
+    return _ANSI.sub("", line).rstrip()
+
+
+def written(line: str) -> float | None:
+    """When a line was written, by its own time stamp; None for one without."""
+    found = _STAMP.search(line[:160])
+    if not found:
+        epoch = _EPOCH.search(line[:160])
+        return float(epoch[1]) if epoch else None
+    year, month, day, hour, minute, second = (int(found[i]) for i in range(1, 7))
+    part = float("0" + found[7].replace(",", ".")) if found[7] else 0.0
+    try:
+        if found[8]:
+            text = "+00:00" if found[8] == "Z" else found[8] if ":" in found[8] else f"{found[8][:3]}:{found[8][3:]}"
+            zone = datetime.fromisoformat(f"2000-01-01T00:00:00{text}").tzinfo or timezone.utc
+            at = datetime(year, month, day, hour, minute, second, tzinfo=zone)
+        else:
+            at = datetime(year, month, day, hour, minute, second)  # the node's own clock
+        return at.timestamp() + part
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def by_time(logs: Iterable[tuple[Path, list[str]]]) -> list[tuple[Path, str]]:
+    """Lines of several logs in the order in which they were written.
+
+    A line without a time stamp belongs to the one before it; each log keeps its own order.
+    """
+    keyed: list[tuple[float, int, int, Path, str]] = []
+    for number, (path, lines) in enumerate(logs):
+        last = 0.0
+        for index, line in enumerate(lines):
+            last = max(last, written(line) or 0.0)
+            keyed.append((last, number, index, path, line))
+    keyed.sort(key=lambda item: item[:3])
+    return [(path, line) for *_, path, line in keyed]
+
+
+def tail(path: Path, size: int = 65536) -> list[str]:
+    """The last lines of a file, without colours; empty if it can't be read."""
+    try:
+        with path.open("rb") as f:
+            f.seek(0, 2)
+            f.seek(max(0, f.tell() - size))
+            data = f.read()
+    except OSError:
+        return []
+    return [line for raw in data.decode(errors="replace").splitlines() if (line := plain(raw)).strip()]
+
+
+def bad_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Those that speak of something wrong."""
+    return (line for line in lines if _BAD.search(line) and not _NOISE.search(line))
+
+
+def that_matters(lines: list[str]) -> str:
+    """The last line that tells how it stands: of something wrong near the end, else the last that
+    is not noise. Its time stamp is left out."""
+    recent = lines[-40:]
+    bad = list(bad_lines(recent))
+    chosen = bad[-1] if bad else next((line for line in reversed(recent) if not _NOISE.search(line)), "")
+    return _LEAD.sub("", chosen).strip()

@@ -1,0 +1,88 @@
+"""Run the checks on the nodes: by srun in a job that is there or a short one of its own, or here."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from launcher.check.model import host_path
+from launcher.config import Config
+from launcher.errors import WorkError
+from launcher.files import data_path
+from launcher.plan import Cluster, Plan
+from launcher.preflight.judge import Need
+from launcher.slurm_options import sbatch_directives
+from launcher.words import quote
+
+TIME = "00:10:00"
+# of sbatch's options, those that decide which nodes one gets; srun has them too
+WHERE = frozenset(
+    """account constraint cpus-per-task exclude exclusive gpus-per-node gres licenses mem nodelist nodes
+    ntasks-per-node partition prefer qos reservation switches clusters wckey""".split()
+)
+
+
+def script(config: Config) -> str:
+    """The checks as bash, for each node."""
+    image = config.container.image or ""
+    model = host_path(config, config.model.path) if config.model.path.startswith("/") else None
+    bare = config.container.runtime == "none"
+    programs = ["apptainer"] if config.container.runtime == "apptainer" else []
+    if bare and config.engine == "dynamo":
+        programs = [config.python or "python3"]
+    values = {
+        "MODEL": str(model or ""),
+        "IMAGE": image if image.startswith("/") else "",
+        "INTERFACE": config.network.interface or "",
+        "RUNS": str(Path(config.runs).absolute()),
+        "PROGRAMS": " ".join(programs),
+    }
+    head = "\n".join(f"{name}={quote(value)}" for name, value in values.items())
+    return f"{head}\n{(data_path('templates') / 'preflight.sh').read_text(encoding='utf-8')}"
+
+
+def need(plan: Plan, cluster: Cluster, busy: bool = False) -> Need:
+    """What the plan wants of each node. Without GPUs in the plan's engine none are needed."""
+    gpus: dict[int, int] = {}
+    ports: dict[int, dict[str, int]] = {}
+    for group in plan.groups:
+        for rank in group.ranks:
+            at = 0 if cluster == "local" else rank.node
+            gpus[at] = gpus.get(at, 0) + len(rank.gpus)
+        port = group.ports.get("bootstrap")
+        if port is not None and port.fixed is not None:
+            ports.setdefault(0 if cluster == "local" else group.ranks[0].node, {})[f"{group.name}'s bootstrap"] = port.fixed
+    front = plan.service_ports["frontend"].fixed
+    if front is not None:
+        ports.setdefault(0 if cluster == "local" else plan.head_node, {})["frontend.port"] = front
+    mocked = plan.config.engine == "mocker"
+    nodes = 1 if cluster == "local" else plan.nodes
+    return Need(nodes, {} if mocked else gpus, ports, busy)
+
+
+def srun_command(plan: Plan, job_id: str | None = None) -> list[str]:
+    """One task a node: beside what runs in a job, or in a short allocation of the same kind."""
+    if job_id is not None:
+        count = f"--nodes={plan.nodes}"
+        return ["srun", f"--jobid={job_id}", "--overlap", count, f"--ntasks={plan.nodes}", "--ntasks-per-node=1", "--mem=0"]
+    options = [o for o in sbatch_directives(plan) if o.removeprefix("--").partition("=")[0] in WHERE]
+    return ["srun", f"--job-name={plan.config.name}-preflight"[:60], f"--time={TIME}", *options]
+
+
+def gather(plan: Plan, cluster: Cluster, say: Callable[[str], None], job_id: str | None = None) -> str:
+    """What the nodes said. Raises WorkError when no node could be asked."""
+    body = script(plan.config)
+    command = ["bash", "-c", body] if cluster == "local" else [*srun_command(plan, job_id), "bash", "-c", body]
+    if cluster == "slurm" and job_id is None:
+        say(f"asking Slurm for {plan.nodes} nodes for some seconds ...")
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    except FileNotFoundError:
+        raise WorkError("there is no Slurm here (srun is not on PATH); use --cluster local to check this machine") from None
+    if "SGL_FACT" not in done.stdout:
+        raise WorkError(f"no node could be asked: {done.stderr.strip() or f'exit status {done.returncode}'}")
+    for line in done.stderr.splitlines():
+        if "error" in line:
+            say(line)
+    return done.stdout

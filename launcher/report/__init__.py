@@ -1,0 +1,1 @@
+"""What a run leaves for people: why it failed, and a page that shows it."""

@@ -1,0 +1,210 @@
+"""What the report page shows, as plain data from a run folder."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launcher import __version__
+from launcher.logtext import plain
+from launcher.report.causes import Explained
+from launcher.runfolder import STAGES, Event, RunFolder
+
+
+@dataclass(frozen=True)
+class Span:
+    """A bar of the timeline, in seconds after the job's begin."""
+
+    begin: float
+    end: float
+    state: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the timeline: a stage's or a group's spans, and points of note on it."""
+
+    name: str
+    kind: str
+    spans: tuple[Span, ...]
+    marks: tuple[tuple[float, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything on the page. Times in seconds after `began` (seconds since the epoch)."""
+
+    run: RunFolder
+    plan: dict[str, Any]
+    state: str
+    began: float
+    end: float
+    started: float
+    stages: tuple[Row, ...]
+    groups: tuple[Row, ...]
+    milestones: dict[str, float]
+    hosts: dict[int, str]
+    warmup: dict[str, Any] | None
+    config: str
+    versions: dict[str, str]
+    endpoint: str | None
+    failure: str | None
+    causes: tuple[Explained, ...] = ()
+    restarts: int = 0
+    events: tuple[Event, ...] = field(default_factory=tuple)
+
+
+def collect(run: RunFolder) -> Facts:
+    """Read a run. Raises WorkError when the job has not written its plan yet."""
+    from launcher.jobstate import job_state
+    from launcher.report.why import causes_of
+
+    plan, events, state = run.plan(), run.events(), job_state(run)
+    began = events[0].time if events else time.time()
+    last = events[-1].time if events else began
+    stopped = any((e.stage, e.state) == ("stop", "done") for e in events)
+    end = last if state.ended or stopped else max(time.time(), last)
+    failure = next((e for e in events if e.state == "failed"), None)
+    steady = (run.json("warmup.json") or {}).get("verdict", "warm") == "warm"
+    stages, groups = timeline(events, [g["name"] for g in plan["groups"]], began, end, steady)
+    marks = milestones(events, began)
+    return Facts(
+        run=run,
+        plan=plan,
+        state="ENDED" if stopped and not state.ended else state.state,
+        began=began,
+        end=end - began,
+        started=_start_over(stages, end - began),
+        stages=stages,
+        groups=groups,
+        milestones=marks,
+        hosts={n.index: n.host for n in run.nodes()},
+        warmup=run.json("warmup.json"),
+        config=_config(run, plan),
+        versions=versions(run, plan),
+        endpoint=(run.json("placement.json") or {}).get("endpoint"),
+        failure=f"{failure.stage}: {failure.detail}" if failure else None,
+        causes=tuple(causes_of(run)) if failure else (),
+        restarts=sum(e.state == "restarting" for e in events),
+        events=tuple(events),
+    )
+
+
+def timeline(
+    events: list[Event], groups: list[str], began: float, end: float, steady: bool = True
+) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """The stages' and the groups' rows; a sweep that did not end `steady` made no group warm."""
+    stages = []
+    names = [e.stage for e in events if e.state == "started" and _is_stage(e, groups)]
+    for name in dict.fromkeys(names):
+        mine = [e for e in events if e.stage == name]
+        first = next(e.time for e in mine if e.state == "started")
+        close = next((e for e in mine if e.state in ("done", "failed", "cancelled") and e.time >= first), None)
+        state = "running" if close is None else close.state
+        until = close.time if close else end
+        stages.append(Row(name, "stage", (Span(first - began, until - began, state),)))
+    swept = next((e.time for e in events if steady and (e.stage, e.state) == ("warm", "done")), None)
+    stop = next((e.time for e in events if (e.stage, e.state) == ("stop", "started")), end)
+    return tuple(stages), tuple(_group_row(g, events, swept, began, stop) for g in groups)
+
+
+def _is_stage(event: Event, groups: list[str]) -> bool:
+    """Groups and services have events of the same kind."""
+    ours = re.fullmatch(r"(.+?)(-\d+)?", event.stage)
+    return event.stage in {*STAGES, "keys", "kernels", "preflight"} and ours is not None and event.stage not in groups
+
+
+def _group_row(name: str, events: list[Event], swept: float | None, began: float, end: float) -> Row:
+    """starting until registered, registered until ready, ready until warm, warm until the end."""
+    changes: list[tuple[float, str]] = []
+    marks: list[tuple[float, str]] = []
+    for event in events:
+        if event.stage != name:
+            continue
+        if event.state == "restarting":
+            changes.append((event.time, "restarting"))
+            marks.append((event.time - began, f"restarted: {event.detail}"))
+        elif event.state in ("registered", "ready", "warm"):
+            changes.append((event.time, event.state))
+        elif event.state == "started":
+            changes.append((event.time, "starting"))
+    restarted = next((t for t, s in changes if s == "restarting"), end)
+    if swept is not None and swept < restarted and any(s == "ready" and t <= swept for t, s in changes):
+        changes.append((swept, "warm"))
+    changes.sort()
+    spans = []
+    for index, (begin, state) in enumerate(changes):
+        until = changes[index + 1][0] if index + 1 < len(changes) else end
+        if until > begin:
+            spans.append(Span(begin - began, until - began, state))
+    return Row(name, re.sub(r"-\d+$", "", name), tuple(spans), tuple(marks))
+
+
+def milestones(events: list[Event], began: float) -> dict[str, float]:
+    """When the services answered, the deployment was ready, and warm."""
+    found = {}
+    for name, key in (("services", "services"), ("ready", "ready"), ("warm", "warm")):
+        at = next((e.time for e in events if (e.stage, e.state) == (name, "done")), None)
+        if at is not None:
+            found[key] = at - began
+    return found
+
+
+def _start_over(stages: tuple[Row, ...], end: float) -> float:
+    """When the start was over: the stage `serve` began, or the job ended before."""
+    serve = next((row.spans[0].begin for row in stages if row.name == "serve"), None)
+    stop = next((row.spans[0].begin for row in stages if row.name == "stop"), None)
+    return min(x for x in (serve, stop, end) if x is not None)
+
+
+def _config(run: RunFolder, plan: dict[str, Any]) -> str:
+    try:
+        return (run.path / "config.yaml").read_text(encoding="utf-8")
+    except OSError:
+        import json
+
+        return json.dumps(plan["config"], indent=2)
+
+
+# in a log's first lines: what -> how its version stands there
+_VERSIONS = {
+    "SGLang": re.compile(r"sglang[ =:v(]+(\d+\.\d+\.\d+[\w.]*)", re.I),
+    "Dynamo": re.compile(r"(?:dynamo|Dynamo Backend SGLang)[ =:v]+(\d+\.\d+\.\d+[\w.]*)"),
+    "NATS": re.compile(r"Version:?\s+v?(\d+\.\d+\.\d+\S*)"),
+    "etcd": re.compile(r'"etcd-version":"([^"]+)"'),
+}
+_MADE_BY = re.compile(r"made by sgl-launch ([\w.+-]+?)\.?$", re.M)
+
+
+def versions(run: RunFolder, plan: dict[str, Any]) -> dict[str, str]:
+    """Of everything that says its version in the run's files."""
+    found = {"sgl-launch": __version__}
+    if made := _MADE_BY.search("\n".join(_head(run.path / "job.sh", 5))):
+        found["sgl-launch"] = made[1]
+    logs = {
+        "SGLang": sorted((run.path / "logs").glob("*-0-0.log")),
+        "Dynamo": sorted((run.path / "logs").glob("*.log")),
+        "NATS": sorted((run.path / "logs").glob("nats*.log")),
+        "etcd": sorted((run.path / "logs").glob("etcd*.log")),
+    }
+    for name, pattern in _VERSIONS.items():
+        text = "\n".join(line for path in logs[name][:4] for line in _head(path, 60))
+        if at := pattern.search(text):
+            found[name] = at[1]
+    if "SGLang" not in found and plan["config"].get("sglang_version"):
+        found["SGLang"] = f"{plan['config']['sglang_version']} (by the config)"
+    image = plan["config"]["container"].get("image")
+    if image:
+        found["image"] = image
+    return found
+
+
+def _head(path: Path, most: int) -> list[str]:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as f:
+            return [plain(line)[:400] for _, line in zip(range(most), f, strict=False)]
+    except OSError:
+        return []

@@ -1,0 +1,96 @@
+"""The report page: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+from launcher.report import svg
+from launcher.report.facts import Facts, collect
+from launcher.runfolder import RunFolder
+from launcher.status import duration
+
+
+def page(run: RunFolder) -> str:
+    """The page of a run. Raises WorkError when the job has not written its plan yet."""
+    return render(collect(run))
+
+
+def render(facts: Facts) -> str:
+    import jinja2
+
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters["svg"] = jinja2.filters.do_mark_safe  # made in svg.py, where every text is escaped
+    return env.get_template("page.html.j2").render(_variables(facts))
+
+
+def _variables(facts: Facts) -> dict[str, Any]:
+    warm = facts.warmup or {}
+    sizes = warm.get("sizes") or []
+    margin = facts.started * 1.06 + 0.5
+    whole = facts.end > margin * 1.5 or facts.restarts
+    return {
+        "facts": facts,
+        "name": facts.run.name,
+        "job_id": facts.run.job_id,
+        "began": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts.began)),
+        "tiles": tiles(facts),
+        "start_svg": svg.timeline([*facts.stages, *facts.groups], min(margin, max(facts.end, 0.5))),
+        "whole_svg": svg.timeline(facts.groups, facts.end) if whole else "",
+        "roles": list(dict.fromkeys(g["role"] for g in facts.plan["groups"])),
+        "dumbbell_svg": svg.first_and_steady(sizes),
+        "rounds_svg": svg.rounds(sizes),
+        "sizes": sizes,
+        "warm": warm,
+        "ms": lambda v: "–" if v is None else svg.seconds_text(v),
+        "topology_svg": svg.topology(facts.plan, facts.hosts),
+        "commands": _commands(facts.plan),
+        "relative": lambda p: p.relative_to(facts.run.path) if p.is_relative_to(facts.run.path) else p.name,
+        "duration": duration,
+    }
+
+
+def tiles(facts: Facts) -> list[tuple[str, str]]:
+    """The figures at the top: (what, value)."""
+    plan, marks = facts.plan, facts.milestones
+    gpus = sum(g["gpus"] for g in plan["groups"])
+    counts = ((plan["nodes"], "node"), (gpus, "GPU"), (len(plan["groups"]), "worker group"))
+    found = [(what if number == 1 else f"{what}s", str(number)) for number, what in counts]
+    if "ready" in marks:
+        found.append(("ready after", duration(marks["ready"])))
+    warm = facts.warmup
+    if warm:
+        if "warm" in marks and warm["verdict"] == "warm":
+            found.append(("warm after", duration(marks["warm"])))
+        else:
+            found.append(("warm-up's verdict", warm["verdict"]))
+        found.append(("warm-up requests", str(warm["requests"])))
+        steady = [s["steady_ttft"] for s in warm["sizes"] if s.get("steady_ttft")]
+        if steady:
+            found.append(("best first token, steady", svg.seconds_text(min(steady))))
+    found.append(("restart" if facts.restarts == 1 else "restarts", str(facts.restarts)))
+    return found
+
+
+def _commands(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    """Rank 0's command of the first group of each role, a flag a line."""
+    found: dict[str, str] = {}
+    for group in plan["groups"]:
+        if group["role"] in found:
+            continue
+        lines: list[str] = []
+        for word in group["argv"]:
+            if word.startswith("--") or not lines:
+                lines.append(shlex.quote(word))
+            else:
+                lines[-1] += " " + shlex.quote(word)
+        found[group["role"]] = " \\\n  ".join(lines)
+    return list(found.items())

@@ -1,0 +1,93 @@
+"""Drills that a deployment survives: a prefill worker and two decode workers of two nodes each. The
+tests share it; the last one lets its time run out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.deploy import Launcher, Run, shared_folder, small
+
+from . import table
+from .drill import ended, everything, events, gone, restarted, wait_event
+
+PREFILL, DECODE_0, DECODE_1 = ("n001",), ("n002", "n003"), ("n004", "n005")
+
+
+@pytest.fixture(scope="module")
+def run(cluster: Cluster) -> Iterator[Run]:
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        config = launcher.write(small(prefill=(1, 8), decode=(2, 16)))
+        yield launcher.start(config, sets=["warmup.requests={enabled: true, prompt_tokens: [64], "
+                                           "concurrency: [2], output_tokens: [8], timeout: 30}",
+                                           "on_failure.max_restarts=4"])  # fmt: skip
+        left = cluster.reset()
+    assert left == {}, left
+
+
+def strike(run: Run, node: str, group: str, signal: str, nodes: tuple[str, ...]) -> tuple[float, list]:  # type: ignore[type-arg]
+    """Send a signal to a group's rank on a node; returns when, and all of the group's processes."""
+    old = everything(run.launcher.cluster, *nodes)
+    rank = run.rank_processes(node, group)[0]
+    since = time.time()
+    run.launcher.cluster.run(["kill", f"-{signal}", str(rank.pid)], node, cwd="/", check=True)
+    return since, old
+
+
+def test_rank_0_killed(run: Run) -> None:
+    wait_event(run, 0, "serve", "started")
+    since, old = strike(run, "n002", "decode-0", "KILL", DECODE_0)
+    # the frontend knows within a second that it is gone; then the other decode worker answers all
+    wait_event(run, since, "decode-0", "deregistered")
+    answered = run.chat("login")
+    assert answered["decode"] in run.workers("decode")
+    assert not any(e.state == "registered" for e in events(run, since)), "the other one did not answer in time"
+    restarted("1 a worker's rank 0 killed", run, "decode-0", old, since, "exit status")
+    warm = wait_event(run, since, "decode-0", "warm")
+    assert warm.detail == "warm"
+
+
+def test_rank_1_killed(run: Run) -> None:
+    since, old = strike(run, "n005", "decode-1", "KILL", DECODE_1)
+    restarted("2 a rank above 0 killed", run, "decode-1", old, since, "exit status")
+
+
+def test_a_worker_that_exits_0(run: Run) -> None:
+    # the mocker's own process: TERM makes it end with status 0, and its rank with it
+    old = everything(run.launcher.cluster, *DECODE_0)
+    (mocker,) = [p for _, p in everything(run.launcher.cluster, "n002") if "dynamo.mocker" in p.argv]
+    since = time.time()
+    run.launcher.cluster.run(["kill", "-TERM", str(mocker.pid)], "n002", cwd="/", check=True)
+    restarted("3 a worker that exits 0 by itself", run, "decode-0", old, since, "exit status")
+
+
+def test_slurmctld_restarted(run: Run, cluster: Cluster) -> None:
+    cluster.wait_saved()
+    since = time.time()
+    cluster.ctld_kill()
+    run.chat("login")
+    # a worker that dies meanwhile comes back too, as soon as srun can start steps again
+    _, old = strike(run, "n004", "decode-1", "KILL", DECODE_1)
+    noticed = wait_event(run, since, "decode-1", "restarting")
+    time.sleep(2)
+    cluster.ctld_start()
+    back = wait_event(run, since, "decode-1", "ready", timeout=60)
+    left = gone(cluster, old)
+    run.chat("login")
+    assert cluster.job_state(run.job) == "RUNNING"
+    assert left == 0
+    table.add("10 slurmctld restarted, a worker killed meanwhile", noticed.time - since, None, "on", left,
+              f"restarted, in service after {back.time - since:.1f} s")  # fmt: skip
+
+
+def test_walltime(run: Run, cluster: Cluster) -> None:
+    begin = min(e.time for e in events(run))
+    time.sleep(max(0.0, begin + 61 - time.time()))
+    done = cluster.run(["scontrol", "update", f"JobId={run.job}", "TimeLimit=1"])
+    assert done.returncode == 0, done.stderr
+    since = wait_event(run, time.time() - 5, "*", "cancelled", timeout=60).time
+    ended("12 walltime reached", run, since, state="TIMEOUT", said="SIGTERM", noticed="cancelled")

@@ -1,0 +1,105 @@
+"""Times and meaning of log lines, and `logs` over files that grow, restart and appear."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.commands.logs import Tail, colour
+from launcher.logtext import by_time, plain, that_matters, written
+from launcher.report.why import why
+from launcher.runfolder import RunFolder
+
+
+@pytest.mark.parametrize(
+    ("line", "at"),
+    [
+        ("\x1b[2m2026-11-23T11:57:44.5Z\x1b[0m INFO x", 1795435064.5),
+        ("2026-11-23T12:57:44+0100 x", 1795435064.0),
+        ('{"level":"warn","ts":1795435060.5021837,"caller":"x"}', 1795435060.5021837),
+        ("no time here", None),
+        ("2026-99-23T11:57:44Z", None),
+    ],
+)
+def test_written(line: str, at: float | None) -> None:
+    assert written(plain(line)) == at
+
+
+def test_a_time_without_zone_is_the_machines_own() -> None:
+    here = time.mktime((2026, 11, 23, 11, 57, 44, 0, 0, -1))
+    assert written("[2026-11-23 11:57:44 TP0] Load weight begin.") == here
+    assert written("[12] 2026/11/23 11:57:44.250000 [INF] Starting nats-server") == here + 0.25
+
+
+def test_lines_without_a_time_stay_with_the_one_before() -> None:
+    a = (Path("a.log"), ["2026-11-23T00:00:03Z a1", "Traceback", "  more"])
+    b = (Path("b.log"), ["start", "2026-11-23T00:00:01Z b1", "2026-11-23T00:00:04Z b2"])
+    merged = [f"{path.stem}|{line.split(' ')[-1]}" for path, line in by_time([a, b])]
+    assert merged == ["b|start", "b|b1", "a|a1", "a|Traceback", "a|more", "b|b2"]
+
+
+def test_the_line_that_matters() -> None:
+    lines = ["2026-11-23T00:00:03Z ERROR it broke", "2026-11-23T00:00:04Z INFO something: else"]
+    assert that_matters(lines) == "ERROR it broke"
+    assert that_matters([*lines[1:], "UserWarning: is deprecated"]) == "INFO something: else"
+    assert that_matters(["[2026-11-23 00:00:04 TP0] Load weight begin. avail mem=78 GB"]).startswith("Load weight")
+    assert that_matters([]) == ""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    made = tmp_path / "demo-L1"
+    (made / "logs").mkdir(parents=True)
+    return RunFolder(made)
+
+
+def test_following_across_a_restart(run: RunFolder) -> None:
+    log = run.path / "logs" / "decode-0-0.log"
+    log.write_text("one\ntwo\nhal")
+    tail = Tail(run, None)
+
+    def new() -> list[str]:
+        return [line for _, lines in tail.read() for line in lines]
+
+    assert new() == ["one", "two"]
+    with log.open("a") as f:
+        f.write("f\n")
+    assert new() == ["half"]
+    log.write_text("anew\n")  # shorter: begun again
+    assert new() == ["anew"]
+    log.unlink()
+    assert new() == []
+    log.write_text("a requeued job's longer first line\n")
+    (run.path / "logs" / "prefill-0-0.log").write_text("a group that came later\n")
+    assert new() == ["a requeued job's longer first line", "a group that came later"]
+    assert new() == []
+
+
+def test_a_group_has_one_colour() -> None:
+    assert colour("decode-0-0") == colour("decode-0-3")
+
+
+def test_why(run: RunFolder) -> None:
+    event = {"time": 1.0, "stage": "ready", "state": "failed", "detail": "decode-0 ended with exit status 1 on n003"}
+    (run.path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    (run.path / "logs" / "decode-0-0.log").write_text(
+        "[2026-11-23 12:00:00 TP0] Load weight begin\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate\n"
+    )
+    assert why(run) == [
+        "demo-L1: ready failed: decode-0 ended with exit status 1 on n003",
+        "",
+        "out of GPU memory: the model, its KV cache or CUDA graphs do not fit into the GPU",
+        "  logs/decode-0-0.log:2: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate",
+        "  what to do: lower mem-fraction-static (activations, graphs) or raise it (the KV cache has no room), lower "
+        "cuda-graph-max-bs or chunked-prefill-size, or spread over more GPUs; see that the GPU was empty",
+    ]
+    (run.path / "logs" / "decode-0-0.log").write_text("all is well\nValueError: what is this\n")
+    assert why(run)[2:] == [
+        "no known cause; the last lines that speak of something wrong:",
+        "  logs/decode-0-0.log: ValueError: what is this",
+    ]
+    (run.path / "logs" / "decode-0-0.log").write_text("all is well\n")
+    assert why(run)[-1] == "no line of the logs speaks of something wrong"

@@ -1,0 +1,126 @@
+"""status, attach, report and check on a real cluster, from its login node."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .cluster import Cluster, wait_until
+from .deploy import REHEARSAL, ROOT, Launcher, Run, reset_all, shared_folder, small
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left() -> Iterator[None]:
+    """As conftest.py's, but for the module: its tests share a deployment."""
+    yield
+    left = reset_all()
+    if left:
+        pytest.fail("left after all jobs had ended:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def dsr1(nothing_left: None, cluster: Cluster) -> Iterator[Run]:
+    with shared_folder(cluster) as folder:
+        run = Launcher(cluster, folder).start(f"{ROOT}/configs/dsr1.yaml", sets=REHEARSAL, wait="warm")
+        yield run
+        run.launcher("cancel", str(run.path))
+        if kept := os.environ.get("KEEP_RUN"):
+            shutil.copytree(run.path, kept, dirs_exist_ok=True)
+
+
+def test_status_names_every_rank_with_health_and_lease(dsr1: Run) -> None:
+    wait_until(lambda: dsr1.has("serve", "started"), 20, "serve")
+    status = dsr1.status()
+    assert (status["state"], status["stage"], status["missing"]) == ("RUNNING", "serve", [])
+    assert status["security"] == "secured: etcd by certificate, NATS by password"
+    assert status["time_left"]
+    ranks = status["ranks"]
+    assert [(r["group"], r["rank"], r["host"]) for r in ranks] == [
+        ("prefill-0", 0, "n001"),
+        ("prefill-0", 1, "n002"),
+        *(("decode-0", rank, f"n{rank + 3:03}") for rank in range(4)),
+    ]
+    assert {r["state"] for r in ranks} == {"warm"}
+    heads = [r for r in ranks if r["rank"] == 0]
+    assert [r["health"] for r in heads] == ["ok", "ok"]
+    assert all(r["registered"] and 0 < r["lease"] <= 30 for r in heads)
+    assert {r["health"] for r in ranks if r["rank"]} == {"-"}
+    assert re.fullmatch(rf"ssh -N -L 8000:{dsr1.url[7:-5]}:8000 \S+@\S+", status["tunnel"])
+
+
+def test_status_fits_eighty_columns(dsr1: Run) -> None:
+    shown = dsr1.launcher("status", str(dsr1.path)).stdout
+    long = [line for line in shown.splitlines() if len(line) > 80 and not line.startswith("run folder")]
+    assert long == []
+    assert "\x1b" not in shown
+    if kept := os.environ.get("KEEP_RUN"):
+        Path(kept).mkdir(exist_ok=True)
+        Path(kept, "status.json").write_text(json.dumps(dsr1.status()))
+
+
+def test_a_source_that_does_not_answer_is_named(dsr1: Run) -> None:
+    """Without the job's keys etcd cannot be asked: said, and no state is made up for it."""
+    secrets, away = dsr1.path / "secrets", dsr1.path / "away"
+    secrets.rename(away)
+    try:
+        status = dsr1.status()
+    finally:
+        away.rename(secrets)
+    (said,) = status["missing"]
+    assert said.startswith("etcd: the job's keys in ")
+    assert "cannot be read" in said
+    assert {r["registered"] for r in status["ranks"]} == {None}
+    assert {r["state"] for r in status["ranks"]} == {"warm"}
+
+
+def test_attach(dsr1: Run) -> None:
+    printed = dsr1.launcher("attach", str(dsr1.path), "decode-0:2")
+    line = f"srun --jobid={dsr1.job} --overlap --pty --nodelist=n005 --nodes=1 --ntasks=1 bash\n"
+    assert printed.stdout == line
+    inside = dsr1.launcher("attach", str(dsr1.path), "decode-0:2", "--exec", "-c", "hostname")
+    assert inside.stdout.split() == ["n005"], inside.stderr
+    missing = dsr1.launcher("attach", str(dsr1.path), "decode-0:4")
+    assert missing.returncode == 2
+    assert "decode-0 has no rank '4'; it has 0 to 3" in missing.stderr
+
+
+def test_report(dsr1: Run) -> None:
+    made = dsr1.launcher("report", str(dsr1.path))
+    assert made.returncode == 0, made.stderr
+    page = Path(made.stdout.strip()).read_text()
+    assert page.count('class="node"') == 6
+    assert "decode-0, rank 3 of 4: GPUs 0-7" in page
+
+
+def test_why_a_job_waits(cluster: Cluster, tmp_path: Path) -> None:
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        run = launcher.start(launcher.write(small()), wait=None, sbatch=["--begin=now+1hour"])
+        shown = launcher("status", str(run.path)).stdout
+        assert "PENDING (BeginTime)" in shown
+        assert re.search(r"^expected start: \d{4}-\d\d-\d\dT", shown, re.M)
+        launcher("cancel", str(run.path))
+
+
+def test_check_quotes_slurm(cluster: Cluster) -> None:
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        config = launcher.write(small())
+        good = launcher("check", config)
+        assert (good.returncode, good.stdout) == (0, ""), good.stdout
+        assert "Slurm would take it: Job " in good.stderr
+        bad = launcher("check", config, "--set", "slurm.partition=gpuu")
+        assert bad.returncode == 2
+        assert bad.stdout == (
+            "--set slurm.partition=gpuu: error: slurm.partition: Slurm would refuse the job: "
+            "invalid partition specified: gpuu; allocation failure: Invalid partition name specified\n"
+        )
+        large = launcher("check", config, "--set", "decode.args.tp-size=128")
+        assert large.returncode == 2
+        assert "Slurm would refuse the job" in large.stdout

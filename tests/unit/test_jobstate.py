@@ -1,0 +1,159 @@
+"""A job's state: Slurm's words, from whichever of its programs knows the job; or its process's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher.jobstate import (
+    JobState,
+    job_state,
+    parse_sacct,
+    parse_scontrol,
+    parse_squeue,
+    run_command,
+    slurm_state,
+)
+from launcher.processes import is_alive, start_time
+from launcher.runfolder import RunFolder
+
+
+@pytest.mark.parametrize(
+    ("output", "state"),
+    [
+        ("RUNNING|None\n", JobState("RUNNING")),
+        ("PENDING|Resources\n", JobState("PENDING", "Resources")),
+        ("PENDING|ReqNodeNotAvail, Unavailable:n[1-2]\n", JobState("PENDING", "ReqNodeNotAvail, Unavailable:n[1-2]")),
+        ("FAILED|NonZeroExitCode\n", JobState("FAILED", "NonZeroExitCode")),
+        ("", None),
+        ("\n", None),
+        ("slurm_load_jobs error: Invalid job id specified\n", None),
+    ],
+)  # fmt: skip
+def test_squeue(output: str, state: JobState | None) -> None:
+    assert parse_squeue(output) == state
+
+
+SCONTROL = (
+    "JobId=17 JobName=dsr1 UserId=root(0) GroupId=root(0) MCS_label=N/A Priority=1 Nice=0 Account=(null) QOS=(null) "
+    "JobState={state} Reason={reason} Dependency=(null) Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=1:0 "
+    "TRES=cpu=4,mem=1G,node=2,billing=4 Command=/a=b/job.sh Comment=x=y\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "expected"),
+    [
+        ("RUNNING", "None", JobState("RUNNING")),
+        ("FAILED", "NonZeroExitCode", JobState("FAILED", "NonZeroExitCode")),
+        ("CANCELLED", "None", JobState("CANCELLED")),
+    ],
+)
+def test_scontrol(state: str, reason: str, expected: JobState) -> None:
+    assert parse_scontrol(SCONTROL.format(state=state, reason=reason)) == expected
+
+
+def test_scontrol_without_the_job() -> None:
+    assert parse_scontrol("slurm_load_jobs error: Invalid job id specified") is None
+    assert parse_scontrol("") is None
+
+
+@pytest.mark.parametrize(
+    ("output", "state"),
+    [
+        ("COMPLETED\n", "COMPLETED"),
+        ("CANCELLED by 0\n", "CANCELLED"),
+        ("OUT_OF_MEMORY\n", "OUT_OF_MEMORY"),
+        ("", None),
+        ("Slurm accounting storage is disabled\n", None),
+    ],
+)
+def test_sacct(output: str, state: str | None) -> None:
+    found = parse_sacct(output)
+    assert (found.state if found else None) == state
+
+
+@pytest.mark.parametrize(
+    ("state", "ended"),
+    [
+        ("PENDING", False), ("CONFIGURING", False), ("RUNNING", False), ("COMPLETING", False), ("SUSPENDED", False),
+        ("REQUEUED", False), ("UNKNOWN", False),
+        ("COMPLETED", True), ("FAILED", True), ("CANCELLED", True), ("TIMEOUT", True), ("NODE_FAIL", True),
+        ("PREEMPTED", True), ("OUT_OF_MEMORY", True), ("BOOT_FAIL", True), ("DEADLINE", True), ("ENDED", True),
+    ],
+)  # fmt: skip
+def test_which_states_are_final(state: str, ended: bool) -> None:
+    assert JobState(state).ended is ended
+
+
+def program(folder: Path, name: str, body: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def test_the_first_program_that_knows_the_job(programs: Path) -> None:
+    program(programs, "squeue", 'echo "$*" >squeue.args; echo "PENDING|Priority"')
+    assert slurm_state("17") == JobState("PENDING", "Priority", "squeue")
+    assert Path("squeue.args").read_text() == "-h -j 17 -o %T|%r\n"
+    program(programs, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    program(programs, "scontrol", "echo 'JobId=17 JobState=COMPLETED Reason=None'")
+    assert slurm_state("17") == JobState("COMPLETED", "", "scontrol")
+    program(programs, "scontrol", "exit 1")
+    program(programs, "sacct", "echo 'CANCELLED by 1000'")
+    assert slurm_state("17") == JobState("CANCELLED", "", "sacct")
+
+
+def test_nobody_knows_and_why(programs: Path) -> None:
+    for name in ("squeue", "scontrol"):
+        program(programs, name, "echo first; echo 'Invalid job id' >&2; exit 1")
+    program(programs, "sacct", "exit 0")
+    state = slurm_state("17")
+    assert state == JobState("UNKNOWN", "squeue: Invalid job id; scontrol: Invalid job id; sacct: nothing")
+    assert not state.ended
+
+
+def test_programs_that_are_missing_or_hang(programs: Path) -> None:
+    program(programs, "slow", "exec sleep 60")
+    assert run_command(["surely-not-there"]) == (127, "surely-not-there is not on PATH")
+    assert run_command(["slow"], timeout=0.2) == (124, "slow did not answer within 0 s")
+
+
+def local_run(folder: Path, pid: int, started: int | None) -> RunFolder:
+    path = folder / "runs" / "demo-L1"
+    path.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(path)
+    run.write_json("local.json", {"pid": pid, "start_time": started})
+    return run
+
+
+def test_a_local_job(folder: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        run = local_run(folder, process.pid, start_time(process.pid))
+        assert job_state(run) == JobState("RUNNING", "", "process")
+        # the same pid, but somebody else's
+        assert job_state(local_run(folder, process.pid, 1)) == JobState("ENDED", "", "process")
+        run = local_run(folder, process.pid, start_time(process.pid))
+    finally:
+        process.kill()
+        process.wait()
+    assert job_state(run).ended
+
+
+def test_processes() -> None:
+    assert is_alive(os.getpid(), start_time(os.getpid()))
+    assert not is_alive(os.getpid(), None)
+    assert start_time(2**22 + 1) is None
+
+
+def test_a_zombie_is_gone() -> None:
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert Path(f"/proc/{process.pid}/stat").exists()
+    assert start_time(process.pid) is None
+    process.wait()
