@@ -13,7 +13,7 @@ from launcher.status import stage_of
 # what must have happened: (stage, state) of an event
 REACHED = {
     "ready": {("ready", "done")},
-    "warm": {("warm", "done"), ("warm", "failed")},
+    "warm": {("warm", "done"), ("warm", "not warm"), ("warm", "failed")},
     "done": {("stop", "done")},
 }
 
@@ -49,8 +49,9 @@ def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[
         if _reached(run, events, target):
             if target == "done" and failure is not None:
                 raise WorkError(f"{run.path.name} {failure.state}: {failure.detail}")
-            if target == "warm" and failure is not None and failure.stage == "warm":
-                raise WorkError(f"{run.path.name} is not warm: {failure.detail}")
+            cold = next((e for e in events if e.stage == "warm" and e.state in ("not warm", "failed")), None)
+            if target == "warm" and cold is not None:
+                raise WorkError(f"{run.path.name} serves but is not warm: {cold.detail}")
             return
         if state.ended and not _fresh(events):
             reason = f"{failure.stage} {failure.state}: {failure.detail}" if failure else ""

@@ -106,6 +106,11 @@ class Plan:
         return self.groups[0].ranks[0].node
 
     @property
+    def spare_nodes(self) -> int:
+        """Nodes that the allocation has beyond `nodes`; they come after them."""
+        return self.config.spare_nodes if self.cluster == "slurm" and not self.only_kernels else 0
+
+    @property
     def named_groups(self) -> tuple[Group, ...]:
         """The groups whose addresses the frontend's command names (SGLang's router)."""
         used = self.frontend.names
@@ -328,6 +333,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "engine": plan.config.engine,
         "cluster": plan.cluster,
         "nodes": plan.nodes,
+        "spare_nodes": plan.spare_nodes,
         "gpus_per_node": plan.config.slurm.gpus_per_node,
         "model": {"path": plan.config.model.path, "served_name": plan.config.served_name},
         "ports": {

@@ -86,7 +86,7 @@ def _variables(plan: Plan) -> dict[str, Any]:
         "directives": sbatch_directives(plan) if plan.cluster == "slurm" else [],
         "container": container_command(config.container),
         "plan_json": _plan_json(plan),
-        "fixed_ports": _fixed_ports(plan),
+        "fixed_ports": fixed_ports(plan),
         "port_base": 0 if config.ports.base == "auto" else config.ports.base,
         "port_value": _port_value,
         "service_restarts": config.on_failure.max_restarts if config.on_failure.services == "restart" else 0,
@@ -127,7 +127,7 @@ def _plan_json(plan: Plan) -> str:
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
-def _fixed_ports(plan: Plan) -> list[tuple[int, int, str]]:
+def fixed_ports(plan: Plan) -> list[tuple[int, int, str]]:
     """(node, port, what) of every port that the config fixes outside the block."""
     found = []
     for frontend in plan.frontends:
@@ -138,7 +138,9 @@ def _fixed_ports(plan: Plan) -> list[tuple[int, int, str]]:
         port = group.ports.get("bootstrap")
         if port is not None and port.fixed is not None:
             found.append((group.ranks[0].node, port.fixed, "ports.bootstrap"))
-    return [f for f in found if f[0] < plan.nodes]
+    base = plan.config.ports.base
+    own = range(0) if base == "auto" else range(base, base + plan.port_block)
+    return [f for f in found if f[0] < plan.nodes and f[1] not in own]
 
 
 def _port_value(port: Any) -> _Quoted:

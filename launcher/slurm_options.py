@@ -76,9 +76,11 @@ def sbatch_directives(plan: Plan) -> list[str]:
     config = plan.config
     lines = [
         f"--job-name={config.name}",
-        f"--nodes={plan.nodes}",
+        f"--nodes={plan.nodes + plan.spare_nodes}",
         "--ntasks-per-node=1",
     ]
+    if plan.spare_nodes:
+        lines.append("--no-kill")
     gpus = max(g for group in plan.groups for r in group.ranks for g in r.gpus) + 1
     if config.slurm.gpu_request == "gpus-per-node":
         lines.append(f"--gpus-per-node={gpus}")

@@ -85,7 +85,7 @@ def time_limit(x: Facts) -> Iterator[Finding]:
         yield Finding("error", x.source.problem(message, "slurm", "time"))
         return
     warm = x.config.warmup.requests
-    need, parts = (LOADING, [f"{LOADING:.0f} min for the weights"]) if x.config.engine == "dynamo" else (1.0, [])
+    need, parts = (LOADING, [f"{LOADING:.0f} min for the weights"]) if x.config.engine != "mocker" else (1.0, [])
     if _compiles(x):
         need += KERNELS
         parts.append(f"{KERNELS:.0f} min for DeepGEMM's kernels on an empty cache")
@@ -105,7 +105,8 @@ def _compiles(x: Facts) -> bool:
     """Whether SGLang will compile DeepGEMM's kernels: for DeepSeek's FP8, unless it is told not to."""
     env = [x.config.env, *(r.env for r in x.config.roles.values())]
     off = any(e.get("SGLANG_JIT_DEEPGEMM_PRECOMPILE") in ("0", "false") for e in env)
-    return x.config.engine == "dynamo" and x.model.mla is True and not off
+    kept = x.config.warmup.kernels.cache_dir is not None  # built in parallel, once
+    return x.config.engine != "mocker" and x.model.mla is True and not off and not kept
 
 
 def signals(x: Facts) -> Iterator[Finding]:

@@ -18,9 +18,9 @@ _AWAY = r"contact.*controller|Connection refused|timed out|failed to fetch confi
 
 # a word of sbatch's refusal -> the key that is about it
 _ABOUT = (
-    ("partition", "partition"),
-    ("account", "account"),
+    ("account", "account"),  # of which Slurm says "account/partition"
     ("qos", "qos"),
+    ("partition", "partition"),
     ("time limit", "time"),
     ("reservation", "reservation"),
     ("constraint", "constraint"),

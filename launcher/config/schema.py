@@ -429,6 +429,12 @@ class Config(Part):
     services: Services = Field(default_factory=Services)
     security: Security = Field(default_factory=Security)
     on_failure: OnFailure = Field(default_factory=OnFailure)
+    spare_nodes: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=0,
+        description="Nodes to allocate beyond those needed (Slurm). A node that does not answer when the job "
+        "starts is left out; a worker group that is started again leaves a node that has died for a spare "
+        "one. Sets --no-kill: Slurm does not end the job when it loses a node.",
+    )
     timeouts: Timeouts = Field(default_factory=Timeouts)
     warmup: Warmup = Field(default_factory=Warmup)
     runs: Text = Field(

@@ -19,7 +19,6 @@ TRANSLATED = {
     "chunked-prefill-size": "sglang-chunked-prefill-size",
     "max-prefill-tokens": "sglang-max-prefill-tokens",
     "max-running-requests": "max-num-seqs",
-    "context-length": "max-model-len",
 }
 
 

@@ -58,7 +58,10 @@ async def _head(host: str, port: int, nnodes: int, mocker: list[str]) -> int:
         print(f"rank {line} joined", flush=True)
         if len(joined) == nnodes - 1:
             complete.set()
-        await reader.read()  # ends when that rank does
+        try:
+            await reader.read()  # ends when that rank does
+        except asyncio.CancelledError:
+            return  # this rank ends; it has said why
         print(f"rank {line} left", file=sys.stderr, flush=True)
         lost.set()
 

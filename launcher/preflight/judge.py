@@ -97,7 +97,8 @@ def _ecc(nodes: list[Node], need: Need) -> Iterator[Remark]:
     for node in nodes:
         errors = _number(node.facts.get("gpu_ecc"))
         if errors:
-            yield Remark(node.host, "ecc", "bad", f"{errors} uncorrected memory errors: the GPU wants a reset, or repair")
+            text = f"{errors} uncorrected memory errors: the GPU wants a reset, or repair"
+            yield Remark(node.host, "ecc", "bad", text)
 
 
 def _driver(nodes: list[Node], need: Need) -> Iterator[Remark]:

@@ -12,6 +12,7 @@ from launcher.errors import WorkError
 from launcher.files import data_path
 from launcher.plan import Cluster, Plan
 from launcher.preflight.judge import Need
+from launcher.render import fixed_ports
 from launcher.slurm_options import sbatch_directives
 from launcher.words import quote
 
@@ -50,12 +51,8 @@ def need(plan: Plan, cluster: Cluster, busy: bool = False) -> Need:
         for rank in group.ranks:
             at = 0 if cluster == "local" else rank.node
             gpus[at] = gpus.get(at, 0) + len(rank.gpus)
-        port = group.ports.get("bootstrap")
-        if port is not None and port.fixed is not None:
-            ports.setdefault(0 if cluster == "local" else group.ranks[0].node, {})[f"{group.name}'s bootstrap"] = port.fixed
-    front = plan.service_ports["frontend"].fixed
-    if front is not None:
-        ports.setdefault(0 if cluster == "local" else plan.head_node, {})["frontend.port"] = front
+    for node, port, what in fixed_ports(plan):
+        ports.setdefault(0 if cluster == "local" else node, {})[what] = port
     mocked = plan.config.engine == "mocker"
     nodes = 1 if cluster == "local" else plan.nodes
     return Need(nodes, {} if mocked else gpus, ports, busy)
@@ -64,8 +61,8 @@ def need(plan: Plan, cluster: Cluster, busy: bool = False) -> Need:
 def srun_command(plan: Plan, job_id: str | None = None) -> list[str]:
     """One task a node: beside what runs in a job, or in a short allocation of the same kind."""
     if job_id is not None:
-        count = f"--nodes={plan.nodes}"
-        return ["srun", f"--jobid={job_id}", "--overlap", count, f"--ntasks={plan.nodes}", "--ntasks-per-node=1", "--mem=0"]
+        tasks = [f"--nodes={plan.nodes}", f"--ntasks={plan.nodes}", "--ntasks-per-node=1"]
+        return ["srun", f"--jobid={job_id}", "--overlap", *tasks, "--mem=0"]
     options = [o for o in sbatch_directives(plan) if o.removeprefix("--").partition("=")[0] in WHERE]
     return ["srun", f"--job-name={plan.config.name}-preflight"[:60], f"--time={TIME}", *options]
 
@@ -79,7 +76,7 @@ def gather(plan: Plan, cluster: Cluster, say: Callable[[str], None], job_id: str
     try:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     except FileNotFoundError:
-        raise WorkError("there is no Slurm here (srun is not on PATH); use --cluster local to check this machine") from None
+        raise WorkError("there is no Slurm here (no srun on PATH); --cluster local looks at this machine") from None
     if "SGL_FACT" not in done.stdout:
         raise WorkError(f"no node could be asked: {done.stderr.strip() or f'exit status {done.returncode}'}")
     for line in done.stderr.splitlines():

@@ -22,7 +22,7 @@ from .drill import events
 
 TOKEN, FILED = "hf_thisTokenStandsNowhere", "aPasswordFromAFile-7413"
 CONFIGS = sorted(p.name for p in (ROOT / "configs").glob("*.yaml"))
-WITHOUT_GPUS = ("engine=mocker", "container=null", f"model.path={ROOT}/configs/tiny-model", "slurm.partition=null",
+WITHOUT_GPUS = ("engine=mocker", "container.runtime=none", "container.image=null", f"model.path={ROOT}/configs/tiny-model", "slurm.partition=null",
                 "slurm.mem=null", "warmup.requests.enabled=false")  # fmt: skip
 # twelve and thirteen nodes: the same roles and keys on the six that there are
 FEWER = {
@@ -61,7 +61,7 @@ def test_nobody_gets_in_on_slurm(launcher: Launcher, cluster: Cluster, config: s
              *(f"--set={item}" for item in sets)]  # fmt: skip
     filed = launcher.folder / "password"
     filed.write_text(FILED + "\n")
-    words.append(f"--set={ENV_FROM.replace("FILE", str(filed))}")
+    words.append("--set=" + ENV_FROM.replace("FILE", str(filed)))
     (launcher.folder / "site.yaml").write_text("runs: runs\n")
     done = cluster.run([str(SGL_LAUNCH), *words], cwd=launcher.folder, timeout=90,
                        env={"SGL_LAUNCH_SITE": str(launcher.folder / "site.yaml"), "HF_TOKEN": TOKEN})  # fmt: skip

@@ -134,7 +134,7 @@ hosts_of() { # hosts_of "NODE NODE ..."
 # SIGUSR1 says that the group is lost (its node does not answer): then its step is ended first.
 keep_worker() {
   local name=$1 code tries=0 stopping='' lost step
-  echo "$BASHPID" >"$RUN/steps/$name.keeper"
+  echo "$BASHPID" >"$RUN/steps/$name.keeper" || true
   trap 'stopping=1; kill -TERM "$step" 2>/dev/null || true' TERM
   trap 'lost=1' USR1
   while :; do
@@ -297,6 +297,7 @@ cat >"$RUN/plan.json" <<'END_OF_PLAN'
  "engine": "dynamo",
  "cluster": "slurm",
  "nodes": 4,
+ "spare_nodes": 0,
  "gpus_per_node": 8,
  "model": {"path": "/REPO/configs/tiny-model", "served_name": "tiny"},
  "ports": {"base": "auto", "block": 256, "first": 20000, "last": 32767},
@@ -307,7 +308,7 @@ cat >"$RUN/plan.json" <<'END_OF_PLAN'
  "services": {"nats": {"node": 0, "port": "P+0", "argv": ["nats-server", "--addr", "<node0>", "--port", "P+0", "--jetstream", "--store_dir", "${SCRATCH}/nats", "--config", "${RUN}/secrets/nats.conf"], "env": {}}, "etcd": {"node": 0, "port": "P+1", "argv": ["etcd", "--name", "sgl-launch", "--data-dir", "${SCRATCH}/etcd", "--listen-client-urls", "https://<node0>:P+1", "--advertise-client-urls", "https://<node0>:P+1", "--listen-peer-urls", "https://127.0.0.1:P+2", "--initial-advertise-peer-urls", "https://127.0.0.1:P+2", "--initial-cluster", "sgl-launch=https://127.0.0.1:P+2", "--log-level", "warn", "--cert-file", "${RUN}/secrets/server.pem", "--key-file", "${RUN}/secrets/server.key", "--trusted-ca-file", "${RUN}/secrets/ca.pem", "--client-cert-auth", "--peer-cert-file", "${RUN}/secrets/server.pem", "--peer-key-file", "${RUN}/secrets/server.key", "--peer-trusted-ca-file", "${RUN}/secrets/ca.pem", "--peer-client-cert-auth"], "env": {}}},
  "frontend": {"node": 0, "port": "P+3", "replicas": [{"name": "frontend", "node": 0, "port": "P+3"}], "argv": ["python3", "-m", "dynamo.frontend", "--http-port", "P+3", "--migration-limit", "3", "--router-mode", "kv"], "env": {"NATS_SERVER": "nats://<node0>:P+0", "ETCD_ENDPOINTS": "https://<node0>:P+1", "DYN_TCP_RPC_HOST": "<node0>", "DYN_EVENT_PLANE": "nats", "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "60"}},
  "health": null,
- "config": {"name": "aggregated", "engine": "dynamo", "model": {"path": "/REPO/configs/tiny-model", "served_name": "tiny"}, "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 8, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "aggregated": {"workers": 2, "args": {"tp-size": 16, "page-size": 16}, "env": {}}, "mocker": {"speedup-ratio": 10}, "env": {}, "env_from": {}, "frontend": {"port": "auto", "router_mode": "kv", "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "timeouts": {"services": 60.0, "ready": 3600.0, "stop": 8.0, "drain": 60.0}, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64, 512], "concurrency": [1, 8], "output_tokens": [16], "timeout": 60.0, "required": false}}, "runs": "runs"}
+ "config": {"name": "aggregated", "engine": "dynamo", "model": {"path": "/REPO/configs/tiny-model", "served_name": "tiny"}, "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 8, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "aggregated": {"workers": 2, "args": {"tp-size": 16, "page-size": 16}, "env": {}}, "mocker": {"speedup-ratio": 10}, "env": {}, "env_from": {}, "frontend": {"port": "auto", "router_mode": "kv", "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 3600.0, "stop": 8.0, "drain": 60.0}, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64, 512], "concurrency": [1, 8], "output_tokens": [16], "timeout": 60.0, "required": false}}, "runs": "runs"}
 }
 END_OF_PLAN
 say "aggregated, job $JOB_ID, run folder $RUN"
@@ -421,7 +422,7 @@ enter_rank() {
   GROUP=$name RANK=$place NNODES=${#members[@]} HEAD_ADDR=${address_of[${members[0]}]}
   NODE_ADDR=${address_of[${members[place]}]} IFNAME=${interface_of[${members[place]}]}
   # the step's number, by which it can be asked to end
-  [ "$RANK" != 0 ] || [ -z "${SLURM_STEP_ID:-}" ] || echo "$SLURM_STEP_ID" >"$RUN/steps/$name"
+  [ "$RANK" != 0 ] || [ -z "${SLURM_STEP_ID:-}" ] || echo "$SLURM_STEP_ID" >"$RUN/steps/$name" || true
   # Gloo and NCCL must take the interface that owns the address that others know.
   export GLOO_SOCKET_IFNAME=$IFNAME NCCL_SOCKET_IFNAME=$IFNAME GROUP RANK NNODES HEAD_ADDR NODE_ADDR
   if [ -n "$gpus" ]; then

@@ -51,19 +51,19 @@ fail() {
 # machine, as srun would: if one rank ends, the others are ended. Rank n's output is in
 # logs/NAME-n.log. Each rank has a process group of its own, so that nothing of it is left.
 run_step() {
-  local name=$1 body=$3 node rank=0 pid code=0 pids=() asked=''
-  trap 'asked=1' TERM
+  local name=$1 body=$3 node rank=0 pid code=0 pids=() asked=0
+  trap 'asked=$((asked + 1))' TERM
   for node in $2; do
     RANK=$rank GPU_OFFSET=$((node * 4)) \
       setsid setpriv --pdeathsig TERM \
       bash -c "$body" "$name" </dev/null >>"$RUN/logs/$name-$rank.log" 2>&1 &
     pids+=("$!") rank=$((rank + 1))
-    printf '%s %s\n' "$!" "$name-$((rank - 1))" >>"$RUN/processes"
+    printf '%s %s\n' "$!" "$name-$((rank - 1))" >>"$RUN/processes" || true
   done
   # until one has ended, this step is asked to end, or the job's script has died
-  while [ -z "$asked" ] && kill -0 "${pids[@]}" 2>/dev/null && kill -0 $$ 2>/dev/null; do pause 0.2; done 2>/dev/null
+  while [ "$asked" = 0 ] && kill -0 "${pids[@]}" 2>/dev/null && kill -0 $$ 2>/dev/null; do pause 0.2; done 2>/dev/null
   for rank in "${!pids[@]}"; do
-    if ! kill -0 "${pids[rank]}" 2>/dev/null && [ -z "$asked" ]; then
+    if ! kill -0 "${pids[rank]}" 2>/dev/null && [ "$asked" = 0 ]; then
       wait "${pids[rank]}" 2>/dev/null || code=$?
       echo "$(hostname) $rank" >>"$RUN/logs/$name.failed"
       break
@@ -73,14 +73,19 @@ run_step() {
   return "$code"
 }
 
-# end_groups PID...: ends these process groups, by force those that are there after a while.
+# end_groups PID...: ends these process groups, by force those that are there after a while; if the
+# script asked for it, then when it asks again.
 end_groups() {
   local pid deadline
   clock
   deadline=$((NOW + GRACE))
   for pid in "$@"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
   for pid in "$@"; do
-    while clock && kill -0 -- "-$pid" 2>/dev/null && [ "$NOW" -lt "$deadline" ]; do pause 0.1; done
+    while clock && kill -0 -- "-$pid" 2>/dev/null; do
+      if [ "$asked" = 1 ] && kill -0 $$ 2>/dev/null; then deadline=$((NOW + GRACE)); fi
+      [ "$asked" -lt 2 ] && [ "$NOW" -lt "$deadline" ] || break
+      pause 0.1
+    done
     kill -KILL -- "-$pid" 2>/dev/null || true
   done
 }
@@ -120,7 +125,7 @@ hosts_of() { # hosts_of "NODE NODE ..."
 # SIGUSR1 says that the group is lost (its node does not answer): then its step is ended first.
 keep_worker() {
   local name=$1 code tries=0 stopping='' lost step
-  echo "$BASHPID" >"$RUN/steps/$name.keeper"
+  echo "$BASHPID" >"$RUN/steps/$name.keeper" || true
   trap 'stopping=1; kill -TERM "$step" 2>/dev/null || true' TERM
   trap 'lost=1' USR1
   while :; do
@@ -283,6 +288,7 @@ cat >"$RUN/plan.json" <<'END_OF_PLAN'
  "engine": "dynamo",
  "cluster": "local",
  "nodes": 1,
+ "spare_nodes": 0,
  "gpus_per_node": 4,
  "model": {"path": "/tmp/dsv3-2l", "served_name": "dsv3-2l"},
  "ports": {"base": "auto", "block": 256, "first": 20000, "last": 32767},
@@ -293,7 +299,7 @@ cat >"$RUN/plan.json" <<'END_OF_PLAN'
  "services": {"nats": {"node": 0, "port": "P+0", "argv": ["nats-server", "--addr", "<node0>", "--port", "P+0", "--jetstream", "--store_dir", "${SCRATCH}/nats", "--config", "${RUN}/secrets/nats.conf"], "env": {}}, "etcd": {"node": 0, "port": "P+1", "argv": ["etcd", "--name", "sgl-launch", "--data-dir", "${SCRATCH}/etcd", "--listen-client-urls", "https://<node0>:P+1", "--advertise-client-urls", "https://<node0>:P+1", "--listen-peer-urls", "https://127.0.0.1:P+2", "--initial-advertise-peer-urls", "https://127.0.0.1:P+2", "--initial-cluster", "sgl-launch=https://127.0.0.1:P+2", "--log-level", "warn", "--cert-file", "${RUN}/secrets/server.pem", "--key-file", "${RUN}/secrets/server.key", "--trusted-ca-file", "${RUN}/secrets/ca.pem", "--client-cert-auth", "--peer-cert-file", "${RUN}/secrets/server.pem", "--peer-key-file", "${RUN}/secrets/server.key", "--peer-trusted-ca-file", "${RUN}/secrets/ca.pem", "--peer-client-cert-auth"], "env": {}}},
  "frontend": {"node": 0, "port": 8000, "replicas": [{"name": "frontend", "node": 0, "port": 8000}], "argv": ["python3", "-m", "dynamo.frontend", "--http-port", "8000", "--migration-limit", "3"], "env": {"HF_HUB_OFFLINE": "1", "NATS_SERVER": "nats://<node0>:P+0", "ETCD_ENDPOINTS": "https://<node0>:P+1", "DYN_TCP_RPC_HOST": "<node0>", "DYN_EVENT_PLANE": "nats", "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "60"}},
  "health": null,
- "config": {"name": "dsr1-4gpu", "engine": "dynamo", "model": {"path": "/tmp/dsv3-2l", "served_name": "dsv3-2l"}, "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 4, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "prefill": {"workers": 1, "args": {"tp-size": 2, "load-format": "dummy", "attention-backend": "triton", "sampling-backend": "pytorch", "grammar-backend": "none", "disable-cuda-graph": true, "page-size": 16, "mem-fraction-static": 0.3, "chunked-prefill-size": 4096, "context-length": 16384, "dp-size": 2, "enable-dp-attention": true}, "env": {}}, "decode": {"workers": 1, "args": {"tp-size": 2, "load-format": "dummy", "attention-backend": "triton", "sampling-backend": "pytorch", "grammar-backend": "none", "disable-cuda-graph": true, "page-size": 16, "mem-fraction-static": 0.3, "chunked-prefill-size": 4096, "context-length": 16384, "dp-size": 2, "enable-dp-attention": true}, "env": {}}, "mocker": {}, "env": {"HF_HUB_OFFLINE": "1"}, "env_from": {}, "frontend": {"port": 8000, "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "timeouts": {"services": 60.0, "ready": 900.0, "stop": 20.0, "drain": 60.0}, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64, 1024], "concurrency": [1, 8], "output_tokens": [16], "timeout": 600.0, "required": false}}, "runs": "runs"}
+ "config": {"name": "dsr1-4gpu", "engine": "dynamo", "model": {"path": "/tmp/dsv3-2l", "served_name": "dsv3-2l"}, "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 4, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "prefill": {"workers": 1, "args": {"tp-size": 2, "load-format": "dummy", "attention-backend": "triton", "sampling-backend": "pytorch", "grammar-backend": "none", "disable-cuda-graph": true, "page-size": 16, "mem-fraction-static": 0.3, "chunked-prefill-size": 4096, "context-length": 16384, "dp-size": 2, "enable-dp-attention": true}, "env": {}}, "decode": {"workers": 1, "args": {"tp-size": 2, "load-format": "dummy", "attention-backend": "triton", "sampling-backend": "pytorch", "grammar-backend": "none", "disable-cuda-graph": true, "page-size": 16, "mem-fraction-static": 0.3, "chunked-prefill-size": 4096, "context-length": 16384, "dp-size": 2, "enable-dp-attention": true}, "env": {}}, "mocker": {}, "env": {"HF_HUB_OFFLINE": "1"}, "env_from": {}, "frontend": {"port": 8000, "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 900.0, "stop": 20.0, "drain": 60.0}, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64, 1024], "concurrency": [1, 8], "output_tokens": [16], "timeout": 600.0, "required": false}}, "runs": "runs"}
 }
 END_OF_PLAN
 say "dsr1-4gpu, job $JOB_ID, run folder $RUN"
@@ -366,6 +372,7 @@ choose_ports() {
   PORT_BASE=0
   if [ "$PORT_BASE" = 0 ]; then
     # Start from the job's number, so that jobs which start together look at different blocks.
+    number=$$ # or this script's: jobs of two run folders may have the same
     blocks=$(((32768 - first) / 256))
     for ((try = 0; try < blocks; try++)); do
       PORT_BASE=$((first + (10#$number + try) % blocks * 256))
@@ -409,7 +416,7 @@ enter_rank() {
   GROUP=$name RANK=$place NNODES=${#members[@]} HEAD_ADDR=${address_of[${members[0]}]}
   NODE_ADDR=${address_of[${members[place]}]} IFNAME=${interface_of[${members[place]}]}
   # the step's number, by which it can be asked to end
-  [ "$RANK" != 0 ] || [ -z "${SLURM_STEP_ID:-}" ] || echo "$SLURM_STEP_ID" >"$RUN/steps/$name"
+  [ "$RANK" != 0 ] || [ -z "${SLURM_STEP_ID:-}" ] || echo "$SLURM_STEP_ID" >"$RUN/steps/$name" || true
   # Gloo and NCCL must take the interface that owns the address that others know.
   export GLOO_SOCKET_IFNAME=$IFNAME NCCL_SOCKET_IFNAME=$IFNAME GROUP RANK NNODES HEAD_ADDR NODE_ADDR
   if [ -n "$gpus" ]; then

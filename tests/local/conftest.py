@@ -12,10 +12,11 @@ from .run import Launcher
 
 @pytest.fixture
 def launcher(tmp_path: Path) -> Iterator[Launcher]:
-    """sgl-launch in an empty folder. A process that is left after the test is a failure."""
+    """sgl-launch in an empty folder. A process or scratch folder that is left after the test is a
+    failure."""
     made = Launcher(tmp_path)
     yield made
-    left = made.kill_all()
+    left = [str(process) for process in made.kill_all()]
+    left += [str(path) for path in made.scratch.glob("*")]
     if left:
-        lines = "\n  ".join(str(process) for process in left)
-        pytest.fail(f"left after the test:\n  {lines}", pytrace=False)
+        pytest.fail("\n  ".join(["left after the test:", *left]), pytrace=False)

@@ -56,14 +56,21 @@ class Launcher:
     mark: str = field(default_factory=lambda: f"{os.getpid()}-{uuid.uuid4().hex}")
 
     @property
+    def scratch(self) -> Path:
+        """Where its jobs keep what they do not want after their end."""
+        return self.folder / "scratch"
+
+    @property
     def env(self) -> dict[str, str]:
         site = self.folder / "site.yaml"  # so that this machine's own is not read
         site.write_text("runs: runs\n")
+        self.scratch.mkdir(exist_ok=True)
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith(("SGL_", "SLURM_"))},
             "SGL_LAUNCH_SITE": str(site),
             "SGL_LAUNCH": str(SGL_LAUNCH),
             "TEST_MARK": self.mark,
+            "TMPDIR": str(self.scratch),
         }
 
     def __call__(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:

@@ -124,3 +124,29 @@ def test_check_quotes_slurm(cluster: Cluster) -> None:
         large = launcher("check", config, "--set", "decode.args.tp-size=128")
         assert large.returncode == 2
         assert "Slurm would refuse the job" in large.stdout
+
+
+def test_preflight_of_a_job_that_runs(dsr1: Run) -> None:
+    done = dsr1.launcher("preflight", str(dsr1.path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:7]] == [f"n{n:03}" for n in range(1, 7)]
+
+
+def test_preflight_names_the_bad_node(cluster: Cluster) -> None:
+    """Nodes have a /tmp of their own: the model is on two of three."""
+    cluster.reset()  # the deployment of the tests above holds the nodes
+    for node in ("n001", "n002"):
+        cluster.run("mkdir -p /tmp/model && echo '{}' > /tmp/model/config.json", node, cwd="/", check=True)
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        config = launcher.write(small(prefill=(1, 8), decode=(1, 16)))
+        model = ("--set", "model.path=/tmp/model", "--set", "slurm.nodelist=n[001-003]")
+        done = launcher("preflight", config, *model)
+        assert done.returncode == 1, done.stdout + done.stderr
+        rows = [line.split()[0] for line in done.stdout.splitlines()[1:4]]
+        assert rows == ["n001", "n002", "n003"]
+        assert "n003: model: the model's folder is not there" in done.stdout
+        found = json.loads(launcher("preflight", config, *model, "--json").stdout)
+        assert found["bad"] == ["n003"]
+    for node in ("n001", "n002"):
+        cluster.run("rm -r /tmp/model", node, cwd="/", check=True)

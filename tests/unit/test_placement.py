@@ -138,7 +138,7 @@ def test_roles_that_make_no_deployment(text: str, message: str) -> None:
 def test_json_has_the_documented_shape() -> None:
     plan = to_json(plan_of((REPO / "configs/dsr1.yaml").read_text()))
     assert list(plan) == [
-        "schema", "name", "engine", "cluster", "nodes", "gpus_per_node", "model", "ports",
+        "schema", "name", "engine", "cluster", "nodes", "spare_nodes", "gpus_per_node", "model", "ports",
         "groups", "services", "frontend", "health", "config",
     ]  # fmt: skip
     group = plan["groups"][1]

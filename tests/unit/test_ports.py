@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+
 import pytest
 
 from launcher.errors import InputError
 from launcher.plan import Cluster, Plan
 from launcher.ports import FIRST, GROUP, LAST, SERVICES, Offset, block_size
+from launcher.render import render
 
 from .helpers import BASE, plan_of, roles
 
@@ -181,3 +185,39 @@ def test_more_workers_than_ports_on_one_machine() -> None:
     with pytest.raises(InputError, match="601 workers on one machine need 14592 ports, more than there are"):
         plan_of(text, "local")
     assert plan_of(text).port_block == 256
+
+
+def chosen(plan: Plan, job: int, listening: str) -> str:
+    """The base that the script chooses on nodes that listen on these ports, or why it fails."""
+    script = render(plan)
+    parts = [
+        re.search(rf"^{name}\(\) \{{.*?^\}}$", script, re.DOTALL | re.MULTILINE) for name in ("in_use", "choose_ports")
+    ]
+    functions = "\n".join(part[0] for part in parts if part)
+    nodes = " ".join(f"HOST[{n}]=n{n} ADDR[{n}]=10.0.0.{n} LISTENING[{n}]=,{listening}," for n in range(plan.nodes))
+    stubs = f'JOB_ID={job} RUN=.; {nodes}\nfail() {{ echo "$1"; exit; }}'
+    body = f"set -eu\n{stubs}\n{functions}\nchoose_ports; echo $PORT_BASE"
+    return subprocess.run(["bash", "-c", body], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_script_finds_a_free_block() -> None:
+    plan = plan_of(BASE)
+    first = int(chosen(plan, 17, "22"))
+    assert first >= FIRST
+    assert first + 255 <= LAST
+    assert int(chosen(plan, 18, "22")) == first + 256
+    assert int(chosen(plan, 17, f"22,{first + 255}")) == first + 256
+    assert chosen(plan, 17, "8000") == "port 8000 (frontend.port) is taken on n0; choose another one or auto"
+
+
+def test_the_scripts_block_leaves_out_ports_that_the_config_fixes() -> None:
+    first = int(chosen(plan_of(BASE), 17, "none"))
+    assert int(chosen(plan_of(BASE + f"ports: {{bootstrap: {first + 9}}}\n"), 17, "none")) == first + 256
+
+
+@pytest.mark.parametrize("more", ["", ", bootstrap: 30001"])
+@pytest.mark.parametrize("frontend", ["auto", "8000"])
+def test_the_script_takes_a_fixed_base(more: str, frontend: str) -> None:
+    plan = plan_of(f"{BASE}ports: {{base: 25000{more}}}\nfrontend: {{port: {frontend}}}\n")
+    assert chosen(plan, 17, "24999,25256") == "25000"
+    assert "no free block" in chosen(plan, 17, "25255")

@@ -89,6 +89,7 @@ def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, severa
         "aggregated": {"args": {"x-flag": flag, "x-list": several}, "env": {"OWN": variable}},
         "frontend": {"router_mode": served},
         "slurm": {"comment": flag},
+        "runs": served,
     }
     Path("c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     plan = make_plan(*load_config("c.yaml", sites=()))
@@ -102,6 +103,8 @@ def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, severa
     argv = [w if isinstance(w, str) else w.fill(named) for w in plan.roles[0].command.argv]
     assert out == [variable, variable, *argv]
     assert flag in argv
+    (runs,) = (line for line in script.split("\n") if line.startswith("RUNS="))
+    assert bash(f"{runs}; printf '%s\\0' \"$RUNS\"") == [served]
     # the heredoc gives back the plan
     found = re.search(r"<<'END_OF_PLAN'\n(.*?)\nEND_OF_PLAN\n", script, re.DOTALL)
     assert found

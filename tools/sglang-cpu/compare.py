@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -102,14 +103,13 @@ def serve(name: str, folder: Path, config: str, *options: str) -> Served:
 def main() -> int:
     role = yaml.safe_load((ROOT / "configs" / "sglang-cpu.yaml").read_text())["prefill"]["args"]
     alone = ("--set=prefill=null", "--set=decode=null", f"--set=aggregated={json.dumps({'args': role})}")
-    with tempfile.TemporaryDirectory(prefix="sglang-cpu-") as name:
-        folder = Path(name)
-        all_served = [
-            serve("prefill and decode under Dynamo", folder, "configs/sglang-cpu.yaml"),
-            serve("aggregated under Dynamo", folder, "configs/sglang-cpu.yaml", *alone),
-            serve("prefill and decode, SGLang's router", folder, "configs/sglang-cpu-native.yaml"),
-            serve("aggregated, SGLang's router", folder, "configs/sglang-cpu-native.yaml", *alone),
-        ]
+    folder = Path(tempfile.mkdtemp(prefix="sglang-cpu-"))  # stays when something fails
+    all_served = [
+        serve("prefill and decode under Dynamo", folder, "configs/sglang-cpu.yaml"),
+        serve("aggregated under Dynamo", folder, "configs/sglang-cpu.yaml", *alone),
+        serve("prefill and decode, SGLang's router", folder, "configs/sglang-cpu-native.yaml"),
+        serve("aggregated, SGLang's router", folder, "configs/sglang-cpu-native.yaml", *alone),
+    ]
     print("| way | submit to ready (s) | first chat (s) | later chats (s) | cancel (s) | text |")
     print("| --- | --- | --- | --- | --- | --- |")
     failed = False
@@ -120,6 +120,8 @@ def main() -> int:
         print(f"| {one.name} | {one.ready:.0f} | {one.first:.2f} | {one.later:.2f} | {one.stop:.1f} | {verdict} |")
         for process in one.left:
             print(f"left: {process}")
+    if not failed:
+        shutil.rmtree(folder)
     return int(failed)
 
 
