@@ -10,6 +10,7 @@ from launcher.config import Config, Source
 from launcher.containers import container_problems
 from launcher.engines import Command, Context, Worker, engine_for
 from launcher.errors import InputError, Problem
+from launcher.portcheck import check_ports
 from launcher.ports import (
     FIRST,
     LAST,
@@ -147,7 +148,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     last_slot = max(g.slot for g in groups)
     block = block_size(last_slot + 1)
     ports = service_ports(config)
-    _check_ports(config, source, groups, frontends, block, cluster)
+    check_ports(config, source, groups, frontends, block, cluster)
     context = Context(config=config, ports=ports, workers=tuple(Worker(g.name, g.role) for g in groups))
     own_node = config.services.where == "own"
     frontend = engine.frontend(context)
@@ -256,55 +257,6 @@ def _named(ports: dict[str, Offset], command: Command) -> dict[str, Offset]:
 def _bootstrap_turn(groups: list[Group], role: str, node: int, cluster: Cluster) -> int:
     """How many groups of this role have their head on this node (local: on this machine) already."""
     return sum(1 for g in groups if g.role == role and (cluster == "local" or g.ranks[0].node == node))
-
-
-def _check_ports(
-    config: Config,
-    source: Source,
-    groups: tuple[Group, ...],
-    frontends: tuple[Frontend, ...],
-    block: int,
-    cluster: Cluster,
-) -> None:
-    """Ports that the config fixes must differ on a node, from each other and from a fixed block."""
-    taken: dict[tuple[int, int], str] = {}
-    problems: list[Problem] = []
-    base = config.ports.base
-
-    def claim(node: int, number: int, what: str, *keys: str) -> None:
-        at = 0 if cluster == "local" else node  # local nodes are one machine
-        message = None
-        if number > 65535:
-            message = f"port {number} ({what}) is above 65535; choose a lower one or auto"
-        elif base != "auto" and base <= number < base + block:
-            message = (
-                f"port {number} ({what}) lies in the job's own block {base}..{base + block - 1} (ports.base); "
-                "choose another one or auto"
-            )
-        elif other := taken.get((at, number)):
-            where = "" if cluster == "local" else f" on node {node}"
-            message = f"port {number} is wanted twice{where}, by {other} and {what}; choose another one or auto"
-        taken[at, number] = what
-        if message and not any(p.key == ".".join(keys) for p in problems):
-            problems.append(source.problem(message, *keys))
-
-    if base != "auto" and base + block > LAST + 1:
-        # Dynamo reads DYN_SYSTEM_PORT as a signed 16-bit number (measured, 1.4.2)
-        message = f"the job needs {block} ports from here, all below {LAST + 1}; choose {LAST + 1 - block} or less"
-        problems.append(source.problem(message, "ports", "base"))
-    if base == "auto" and block > LAST - FIRST + 1:
-        message = f"{len(groups)} workers on one machine need {block} ports, more than there are; plan fewer workers"
-        problems.append(source.problem(message, groups[-1].role, "workers"))
-    for frontend in frontends:
-        if config.frontend.port != "auto":
-            number = frontend.ports["frontend"].fixed or 0
-            claim(frontend.node, number, f"the {frontend.name}", "frontend", "port")
-    for group in groups:
-        port = group.ports.get("bootstrap")
-        if port is not None and port.fixed is not None and config.ports.bootstrap != "auto":
-            claim(group.ranks[0].node, port.fixed, f"{group.name}'s bootstrap server", "ports", "bootstrap")
-    if problems:
-        raise InputError(*problems)
 
 
 def rank_values(plan: Plan, group: Group, rank: Rank) -> dict[str, str]:

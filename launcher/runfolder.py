@@ -14,7 +14,7 @@ from typing import Any
 
 from launcher.errors import InputError, WorkError
 
-STAGES = ("who", "kernels", "keys", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
+STAGES = ("who", "preflight", "kernels", "keys", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
 # What the script writes, and an earlier attempt (or an earlier job of that number) has left: moved to
 # attempts/ before the script begins.
 SET_ASIDE = (

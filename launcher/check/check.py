@@ -67,7 +67,10 @@ def check_config(
         plan = make_plan(config, source, cluster)
     except InputError as e:
         found += errors(e.problems)
-    found += flag_findings(config, source, catalog)
+    flags = list(flag_findings(config, source, catalog))
+    if flags and catalog.title == f"SGLang {versions()[-1]}" and not version and not config.sglang_version:
+        notes.append(f"{catalog.title} is the newest that is known; name yours with --sglang or `sglang_version`")
+    found += flags
     found += cross_checks(Facts(config, source, catalog, read_model(config), cluster, plan))
     mistakes = any(f.level == "error" for f in found)
     if plan is not None and cluster == "slurm" and ask_slurm:

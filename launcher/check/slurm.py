@@ -82,7 +82,7 @@ def judge(code: int, output: str, source: Source) -> tuple[list[Finding], str]:
     errors = [re.sub(r"^(sbatch: )?(error: )?", "", line) for line in lines if "rror" in line or "failure" in line]
     said = "; ".join(dict.fromkeys(errors)) or f"exit status {code}"
     if re.search(_AWAY, said, re.I):
-        return [], f"Slurm does not answer ({said}): partition, account and node count were not checked"
+        return [], f"Slurm does not answer ({said[:90]}): partition, account and node count were not checked"
     lower = said.lower()
     option = next((key for word, key in _ABOUT if word in lower), "")
     keys = ("slurm", option) if option else ("slurm",)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -47,7 +49,8 @@ def command(job: str, timeout: float, runs: Path) -> None:
 
 
 def _kill_leftovers(run: RunFolder) -> None:
-    """End process groups of a local job whose script was killed before it could end them."""
+    """End what a job whose script was killed left: its keys, and a local job's process groups."""
+    shutil.rmtree(run.path / "secrets", ignore_errors=True)
     if not is_local(run):
         return
     began = (run.json("local.json") or {}).get("start_time") or 0
@@ -62,9 +65,13 @@ def _kill_leftovers(run: RunFolder) -> None:
         if started is None or started < began or os.getpgid(pid) != pid:
             continue
         if _in_run(pid, run):
-            os.killpg(pid, signal.SIGKILL)
-            while is_alive(pid, started):
-                time.sleep(0.05)
+            deadline = time.monotonic() + 2
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.killpg(pid, signal.SIGTERM)
+                while is_alive(pid, started):
+                    time.sleep(0.05)
+                    if time.monotonic() > deadline:
+                        os.killpg(pid, signal.SIGKILL)
             click.echo(f"killed {line.split()[1]} (pid {pid}), which was left", err=True)
 
 

@@ -43,6 +43,15 @@ def keys(folder: Path) -> None:
     make_keys(folder / "secrets", addresses, NATS_USER, tls)
 
 
+@command.command("preflight")
+@click.argument("folder", type=click.Path(path_type=Path))
+def preflight(folder: Path) -> None:
+    """Look at the job's nodes; writes preflight.txt and fails if one is bad."""
+    from launcher.preflight.stage import preflight_stage
+
+    preflight_stage(RunFolder(folder), say)
+
+
 @command.command("rejoin")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("group")

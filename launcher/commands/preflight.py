@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import click
 
 from launcher.commands.options import cluster_option, complete_job, json_option, planned, runs_option, set_option
-from launcher.errors import InputError
 from launcher.plan import Cluster
 from launcher.runfolder import find_run, is_run
 
@@ -28,22 +28,17 @@ def command(target: str, sets: tuple[str, ...], cluster: Cluster, as_json: bool,
     """
     from launcher.preflight.judge import judge, parse
     from launcher.preflight.run import gather, need
+    from launcher.preflight.stage import of_run
 
-    job_id, config = None, target
+    say = functools.partial(click.echo, err=True)
     if not Path(target).is_file() and is_run(target, runs):
-        run = find_run(target, runs)
-        submitted = run.json("submit.json")
-        if submitted is None:
-            raise InputError(f"{run.path.name} was not started by `submit`; give its config")
-        cluster = submitted["cluster"]
-        job_id, config = run.job_id if cluster == "slurm" else None, str(run.path / "config.yaml")
-        sets = (*submitted["set"], *sets)
-        if not Path(submitted["config"]).is_file() or "base:" in Path(config).read_text(encoding="utf-8"):
-            config = submitted["config"]  # a base is looked up from where the config was
-    plan = planned(config, sets, cluster)
-    busy = config != target
-    nodes = parse(gather(plan, cluster, lambda text: click.echo(text, err=True), job_id))
-    remarks = judge(nodes, need(plan, cluster, busy))
+        if sets:
+            raise click.UsageError("--set goes with a CONFIG; a job's is what it was submitted with")
+        nodes, remarks = of_run(find_run(target, runs), True, say)
+    else:
+        plan = planned(target, sets, cluster)
+        nodes = parse(gather(plan, cluster, say))
+        remarks = judge(nodes, need(plan, cluster))
     bad = sorted({r.host for r in remarks if r.verdict == "bad"})
     if as_json:
         found = {

@@ -436,6 +436,11 @@ class Config(Part):
         "one. Sets --no-kill: Slurm does not end the job when it loses a node.",
     )
     timeouts: Timeouts = Field(default_factory=Timeouts)
+    preflight: bool = Field(
+        default=False,
+        description="Look at the nodes first (GPUs, model, image, limits, disk, network, ports) and end "
+        "the job if one is bad, with its name. `sgl-launch preflight` does the same before.",
+    )
     warmup: Warmup = Field(default_factory=Warmup)
     runs: Text = Field(
         default="runs",

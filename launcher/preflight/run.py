@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launcher.check.model import host_path
@@ -58,19 +58,27 @@ def need(plan: Plan, cluster: Cluster, busy: bool = False) -> Need:
     return Need(nodes, {} if mocked else gpus, ports, busy)
 
 
-def srun_command(plan: Plan, job_id: str | None = None) -> list[str]:
-    """One task a node: beside what runs in a job, or in a short allocation of the same kind."""
+def srun_command(plan: Plan, job_id: str | None = None, hosts: Sequence[str] = ()) -> list[str]:
+    """One task a node: on `hosts` of a job, beside what runs there, or in a short allocation of the
+    same kind."""
     if job_id is not None:
-        tasks = [f"--nodes={plan.nodes}", f"--ntasks={plan.nodes}", "--ntasks-per-node=1"]
-        return ["srun", f"--jobid={job_id}", "--overlap", *tasks, "--mem=0"]
+        tasks = [f"--nodes={plan.nodes}", f"--ntasks={plan.nodes}", "--ntasks-per-node=1", "--mem=0"]
+        where = [f"--nodelist={','.join(hosts)}"] if hosts else []
+        return ["srun", f"--jobid={job_id}", "--overlap", "--cpu-bind=none", *tasks, *where]
     options = [o for o in sbatch_directives(plan) if o.removeprefix("--").partition("=")[0] in WHERE]
     return ["srun", f"--job-name={plan.config.name}-preflight"[:60], f"--time={TIME}", *options]
 
 
-def gather(plan: Plan, cluster: Cluster, say: Callable[[str], None], job_id: str | None = None) -> str:
+def gather(
+    plan: Plan,
+    cluster: Cluster,
+    say: Callable[[str], None],
+    job_id: str | None = None,
+    hosts: Sequence[str] = (),
+) -> str:
     """What the nodes said. Raises WorkError when no node could be asked."""
     body = script(plan.config)
-    command = ["bash", "-c", body] if cluster == "local" else [*srun_command(plan, job_id), "bash", "-c", body]
+    command = ["bash", "-c", body] if cluster == "local" else [*srun_command(plan, job_id, hosts), "bash", "-c", body]
     if cluster == "slurm" and job_id is None:
         say(f"asking Slurm for {plan.nodes} nodes for some seconds ...")
     try:

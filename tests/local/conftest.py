@@ -17,6 +17,6 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
     made = Launcher(tmp_path)
     yield made
     left = [str(process) for process in made.kill_all()]
-    left += [str(path) for path in made.scratch.glob("*")]
+    left += [str(path) for path in made.scratch.glob("sgl-launch*")]
     if left:
         pytest.fail("\n  ".join(["left after the test:", *left]), pytrace=False)

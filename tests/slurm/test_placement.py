@@ -82,23 +82,28 @@ def test_two_jobs_share_nodes(launcher: Launcher, cluster: Cluster) -> None:
     check_nothing_left(cluster)
 
 
-def test_a_block_with_a_port_in_use_on_any_node_is_passed_over(launcher: Launcher, cluster: Cluster) -> None:
+def base_of_next_job(launcher: Launcher, config: str, *sets: str) -> tuple[int, int]:
+    """A job's number, and the first port of the block that it chooses."""
+    run = launcher.start(config, sets=sets, wait=None)
+    run.wait_event("services", "started")
+    base = int(run.json("placement.json")["port_base"])
+    assert launcher("cancel", str(run.job)).returncode == 0
+    return run.job, base
+
+
+def test_a_block_with_a_port_that_is_not_free_is_passed_over(launcher: Launcher, cluster: Cluster) -> None:
     config = launcher.write(small(prefill=(1, 8), decode=(1, 8)))
-    first = launcher.start(config, wait=None)
-    first.wait_event("services", "started")
-    base = first.json("placement.json")["port_base"]
-    assert launcher("cancel", str(first.job)).returncode == 0
-    listen = "import socket, sys; s = socket.create_server(('', int(sys.argv[1]))); sys.stdin.read()"
+    job, base = base_of_next_job(launcher, config)
     # the next job's block follows; one of its ports is taken on the node that is not the head
-    port = str(base + 256 + 100)
-    taken = cluster.popen([sys.executable, "-c", listen, port], "n002", stdin=PIPE)
+    listen = "import socket, sys; s = socket.create_server(('', int(sys.argv[1]))); sys.stdin.read()"
+    command = [sys.executable, "-c", listen, str(base + 256 + 100)]
+    taken = cluster.popen(command, "n002", stdin=PIPE)
     wait_until(lambda: cluster.listening("n002"), 5, "the port to be in use")
-    second = launcher.start(config, wait=None)
-    assert second.job == first.job + 1
-    second.wait_event("services", "started")
-    assert second.json("placement.json")["port_base"] == base + 512
-    assert launcher("cancel", str(second.job)).returncode == 0
+    assert base_of_next_job(launcher, config) == (job + 1, base + 512)
     taken.communicate(timeout=5)
+    # the config's own fixed port is not free either
+    fixed = f"ports.bootstrap={base + 512 + 100}"
+    assert base_of_next_job(launcher, config, fixed) == (job + 2, base + 768)
     check_nothing_left(cluster)
 
 

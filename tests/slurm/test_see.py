@@ -150,3 +150,21 @@ def test_preflight_names_the_bad_node(cluster: Cluster) -> None:
         assert found["bad"] == ["n003"]
     for node in ("n001", "n002"):
         cluster.run("rm -r /tmp/model", node, cwd="/", check=True)
+
+
+def test_preflight_as_a_stage(cluster: Cluster) -> None:
+    """The model is on one of two nodes: the job ends at once, and names the other one."""
+    cluster.reset()
+    cluster.run("mkdir -p /tmp/model && echo '{}' > /tmp/model/config.json", "n001", cwd="/", check=True)
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        config = launcher.write(small(prefill=(1, 8), decode=(1, 8)))
+        sets = ["model.path=/tmp/model", "preflight=true", "slurm.nodelist=n[001-002]"]
+        run = launcher.start(config, sets=sets, wait=None)
+        assert cluster.wait_job(run.job, 30) == "FAILED", run.output
+        assert "bad nodes: n002 (the model's folder is not there)" in run.output
+        assert "n002" in (run.path / "preflight.txt").read_text()
+        good = launcher.start(config, sets=["preflight=true"])
+        assert ("preflight", "done") in [event[:2] for event in good.events()]
+        launcher("cancel", str(good.path))
+    cluster.run("rm -r /tmp/model", "n001", cwd="/", check=True)
