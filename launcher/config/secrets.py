@@ -45,9 +45,8 @@ def check_env_from(config: Config, environment: Mapping[str, str] = os.environ) 
     problems = []
     for name, path in config.env_from.items():
         if path is None and not environment.get(name):
-            problems.append(
-                Problem(f"{name} is not set in your environment; export it, or write `{name}: file:PATH`", None, "env_from")
-            )
+            message = f"{name} is not set in your environment; export it, or write `{name}: file:PATH`"
+            problems.append(Problem(message, None, "env_from"))
         elif path is not None and not os.access(Path(path).expanduser(), os.R_OK):
             problems.append(Problem(f"{name}: there is no readable file {path}", None, "env_from"))
     if problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import dataclass
@@ -59,14 +60,14 @@ def gone(cluster: Cluster, old: list[tuple[str, Process]], timeout: float = 15) 
         now = {(node, p.pid, p.argv) for node in nodes for p in cluster.processes(node)}
         return [(node, p) for node, p in old if (node, p.pid, p.argv) in now]
 
-    try:
+    with contextlib.suppress(TimeoutError):
         wait_until(lambda: not left(), timeout, "the end of the old processes")
-    except TimeoutError:
-        pass
     return len(left())
 
 
-def restarted(drill: str, run: Run, group: str, old: list[tuple[str, Process]], since: float, reason: str = "") -> float:
+def restarted(
+    drill: str, run: Run, group: str, old: list[tuple[str, Process]], since: float, reason: str = ""
+) -> float:
     """A worker group was hit: it is noticed, cleaned away, and back in service. Adds the row."""
     cluster = run.launcher.cluster
     noticed = wait_event(run, since, group, "restarting", timeout=20)
@@ -107,7 +108,8 @@ def ended(
     assert found == status or not status, (found, status, run.output)
     assert said in last, run.output
     assert "stopped, exit status" in last, run.output
-    assert notice < NOTICE and clean < limit, (notice, clean, run.output)
+    assert notice < NOTICE, (notice, run.output)
+    assert clean < limit, (clean, run.output)
     assert not run.path.joinpath("secrets").exists()
     scratch = [line for node in cluster.hosts for line in cluster.run("ls /tmp", node, cwd="/").stdout.split()]
     assert not [name for name in scratch if name.startswith("sgl-launch")], scratch

@@ -17,7 +17,7 @@ from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.deploy import SGL_LAUNCH, Launcher, Run, program, small
 
 from . import table
-from .drill import ended, everything, events, wait_event
+from .drill import ended, events, everything, wait_event
 
 SHARED = small(prefill=(1, 1), decode=(1, 1))  # all on n001
 SPREAD = small(prefill=(1, 8), decode=(1, 16))  # n001; n002, n003

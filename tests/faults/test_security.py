@@ -17,13 +17,20 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.deploy import ROOT, SGL_LAUNCH, Launcher, program, small
 
 from . import table
-from .knock import knock
 from .drill import events
+from .knock import knock
 
 TOKEN, FILED = "hf_thisTokenStandsNowhere", "aPasswordFromAFile-7413"
 CONFIGS = sorted(p.name for p in (ROOT / "configs").glob("*.yaml"))
-WITHOUT_GPUS = ("engine=mocker", "container.runtime=none", "container.image=null", f"model.path={ROOT}/configs/tiny-model", "slurm.partition=null",
-                "slurm.mem=null", "warmup.requests.enabled=false")  # fmt: skip
+WITHOUT_GPUS = (
+    "engine=mocker",
+    "container.runtime=none",
+    "container.image=null",
+    f"model.path={ROOT}/configs/tiny-model",
+    "slurm.partition=null",
+    "slurm.mem=null",
+    "warmup.requests.enabled=false",
+)
 # twelve and thirteen nodes: the same roles and keys on the six that there are
 FEWER = {
     "dsr1-96gpu.yaml": ["prefill.workers=1"],
@@ -83,7 +90,8 @@ def test_nobody_gets_in_on_slurm(launcher: Launcher, cluster: Cluster, config: s
     assert [str(p) for _, p in processes if any(s in str(p) for s in secrets)] == []
     ranks = [(node, p) for node, p in processes if "launcher.job.mocker_rank" in p.argv]
     environment = cluster.run(["cat", f"/proc/{ranks[0][1].pid}/environ"], ranks[0][0], check=True).stdout.split("\0")
-    assert f"HF_TOKEN={TOKEN}" in environment and f"OTHER={FILED}" in environment
+    assert f"HF_TOKEN={TOKEN}" in environment
+    assert f"OTHER={FILED}" in environment
     record = cluster.run(["scontrol", "--details", "show", "job", job], check=True).stdout
     script = cluster.run(["scontrol", "write", "batch_script", job, "-"], check=True).stdout
     assert "Stages" in script
@@ -96,7 +104,8 @@ def test_nobody_gets_in_on_slurm(launcher: Launcher, cluster: Cluster, config: s
     assert launcher("cancel", str(folder)).returncode == 0
     assert not (folder / "secrets").exists()
     out = folder.with_name(f"{folder.name}.out").read_text()
-    assert grep(folder, secrets) == [] and not [s for s in secrets if s in out]
+    assert grep(folder, secrets) == []
+    assert not [s for s in secrets if s in out]
     if first:
         table.add("No key in files, argv, Slurm's record", None, time.time() - since, "143", 0,
                   f"{len(processes)} processes, {len(CONFIGS)} configs; strangers refused")  # fmt: skip
@@ -131,7 +140,8 @@ def test_open_services_let_in_and_say_so(launcher: Launcher, cluster: Cluster) -
 def test_a_missing_secret_is_named_at_submit(launcher: Launcher) -> None:
     config = launcher.write(small())
     done = launcher("submit", config, "--set=env_from=[NO_SUCH_TOKEN, {OTHER: 'file:/no/such/file'}]")
-    assert done.returncode == 2 and done.stdout == ""
+    assert done.returncode == 2
+    assert done.stdout == ""
     assert "NO_SUCH_TOKEN is not set in your environment" in done.stderr
     assert "OTHER: there is no readable file /no/such/file" in done.stderr
 
@@ -142,8 +152,10 @@ def test_a_secret_in_a_config_is_warned_of(launcher: Launcher) -> None:
         done = launcher(command, config, "--set=env={HF_TOKEN: hf_abcdefgh, MAX_TOKENS: 5, TOKEN_PATH: /a/b}",
                         "--set=decode.env.SETTING=sk-abcdefgh")  # fmt: skip
         assert done.returncode == 0
-        assert "env_from: [HF_TOKEN]" in done.stderr and "decode.env.SETTING: looks like a secret" in done.stderr
-        assert done.stderr.count("warning") == 2 and "abcdefgh" not in done.stderr
+        assert "env_from: [HF_TOKEN]" in done.stderr
+        assert "decode.env.SETTING: looks like a secret" in done.stderr
+        assert done.stderr.count("warning") == 2
+        assert "abcdefgh" not in done.stderr
 
 
 def test_render_needs_no_secret() -> None:

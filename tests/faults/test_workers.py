@@ -12,7 +12,7 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.deploy import Launcher, Run, shared_folder, small
 
 from . import table
-from .drill import ended, everything, events, gone, restarted, wait_event
+from .drill import ended, events, everything, gone, restarted, wait_event
 
 PREFILL, DECODE_0, DECODE_1 = ("n001",), ("n002", "n003"), ("n004", "n005")
 

@@ -65,7 +65,7 @@ run_step() {
   for rank in "${!pids[@]}"; do
     if ! kill -0 "${pids[rank]}" 2>/dev/null && [ "$asked" = 0 ]; then
       wait "${pids[rank]}" 2>/dev/null || code=$?
-      echo "$(hostname) $rank" >>"$RUN/logs/$name.failed"
+      echo "$(hostname) $rank" >>"$RUN/logs/$name.failed" || true # also with a full disk, end the others
       break
     fi
   done
@@ -298,7 +298,7 @@ cat >"$RUN/plan.json" <<'END_OF_PLAN'
  "services": {"nats": {"node": 0, "port": "P+0", "argv": ["nats-server", "--addr", "<node0>", "--port", "P+0", "--jetstream", "--store_dir", "${SCRATCH}/nats", "--config", "${RUN}/secrets/nats.conf"], "env": {}}, "etcd": {"node": 0, "port": "P+1", "argv": ["etcd", "--name", "sgl-launch", "--data-dir", "${SCRATCH}/etcd", "--listen-client-urls", "https://<node0>:P+1", "--advertise-client-urls", "https://<node0>:P+1", "--listen-peer-urls", "https://127.0.0.1:P+2", "--initial-advertise-peer-urls", "https://127.0.0.1:P+2", "--initial-cluster", "sgl-launch=https://127.0.0.1:P+2", "--log-level", "warn", "--cert-file", "${RUN}/secrets/server.pem", "--key-file", "${RUN}/secrets/server.key", "--trusted-ca-file", "${RUN}/secrets/ca.pem", "--client-cert-auth", "--peer-cert-file", "${RUN}/secrets/server.pem", "--peer-key-file", "${RUN}/secrets/server.key", "--peer-trusted-ca-file", "${RUN}/secrets/ca.pem", "--peer-client-cert-auth"], "env": {}}},
  "frontend": {"node": 0, "port": 8000, "replicas": [{"name": "frontend", "node": 0, "port": 8000}], "argv": ["python3", "-m", "dynamo.frontend", "--http-port", "8000", "--migration-limit", "3"], "env": {"HF_HUB_OFFLINE": "1", "NATS_SERVER": "nats://<node0>:P+0", "ETCD_ENDPOINTS": "https://<node0>:P+1", "DYN_TCP_RPC_HOST": "<node0>", "DYN_EVENT_PLANE": "nats", "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "60"}},
  "health": null,
- "config": {"name": "h200-agg2", "engine": "dynamo", "model": {"path": "/tmp/dsv3-2l", "served_name": "dsv3-2l"}, "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 1, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "aggregated": {"workers": 1, "args": {"tp-size": 2, "load-format": "dummy", "attention-backend": "triton", "sampling-backend": "pytorch", "grammar-backend": "none", "disable-cuda-graph": true, "page-size": 16, "mem-fraction-static": 0.3, "chunked-prefill-size": 4096, "context-length": 16384}, "env": {}}, "mocker": {}, "env": {"HF_HUB_OFFLINE": "1"}, "env_from": {}, "frontend": {"port": 8000, "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 900.0, "stop": 20.0, "drain": 60.0}, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64, 1024], "concurrency": [1, 8], "output_tokens": [16], "timeout": 600.0, "required": false}}, "runs": "runs"}
+ "config": {"name": "h200-agg2", "engine": "dynamo", "model": {"path": "/tmp/dsv3-2l", "served_name": "dsv3-2l"}, "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 1, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "aggregated": {"workers": 1, "args": {"tp-size": 2, "load-format": "dummy", "attention-backend": "triton", "sampling-backend": "pytorch", "grammar-backend": "none", "disable-cuda-graph": true, "page-size": 16, "mem-fraction-static": 0.3, "chunked-prefill-size": 4096, "context-length": 16384}, "env": {}}, "mocker": {}, "env": {"HF_HUB_OFFLINE": "1"}, "env_from": {}, "frontend": {"port": 8000, "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 900.0, "stop": 20.0, "drain": 60.0}, "preflight": false, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64, 1024], "concurrency": [1, 8], "output_tokens": [16], "timeout": 600.0, "required": false}}, "runs": "runs"}
 }
 END_OF_PLAN
 say "h200-agg2, job $JOB_ID, run folder $RUN"
@@ -584,6 +584,8 @@ helper ready "$RUN" || fail "the deployment did not become ready; see $RUN/logs"
 stage warm
 if ! helper warm "$RUN"; then
   say "the warm-up did not end warm (see $RUN/warmup.json); serving all the same"
+  event warm "not warm" "see $RUN/warmup.json"
+  STAGE='' # this stage is not done
 fi
 
 

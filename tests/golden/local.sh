@@ -65,7 +65,7 @@ run_step() {
   for rank in "${!pids[@]}"; do
     if ! kill -0 "${pids[rank]}" 2>/dev/null && [ "$asked" = 0 ]; then
       wait "${pids[rank]}" 2>/dev/null || code=$?
-      echo "$(hostname) $rank" >>"$RUN/logs/$name.failed"
+      echo "$(hostname) $rank" >>"$RUN/logs/$name.failed" || true # also with a full disk, end the others
       break
     fi
   done
@@ -301,7 +301,7 @@ cat >"$RUN/plan.json" <<'END_OF_PLAN'
  "services": {"nats": {"node": 0, "port": "P+0", "argv": ["nats-server", "--addr", "<node0>", "--port", "P+0", "--jetstream", "--store_dir", "${SCRATCH}/nats", "--config", "${RUN}/secrets/nats.conf"], "env": {}}, "etcd": {"node": 0, "port": "P+1", "argv": ["etcd", "--name", "sgl-launch", "--data-dir", "${SCRATCH}/etcd", "--listen-client-urls", "https://<node0>:P+1", "--advertise-client-urls", "https://<node0>:P+1", "--listen-peer-urls", "https://127.0.0.1:P+2", "--initial-advertise-peer-urls", "https://127.0.0.1:P+2", "--initial-cluster", "sgl-launch=https://127.0.0.1:P+2", "--log-level", "warn", "--cert-file", "${RUN}/secrets/server.pem", "--key-file", "${RUN}/secrets/server.key", "--trusted-ca-file", "${RUN}/secrets/ca.pem", "--client-cert-auth", "--peer-cert-file", "${RUN}/secrets/server.pem", "--peer-key-file", "${RUN}/secrets/server.key", "--peer-trusted-ca-file", "${RUN}/secrets/ca.pem", "--peer-client-cert-auth"], "env": {}}},
  "frontend": {"node": 0, "port": "P+3", "replicas": [{"name": "frontend", "node": 0, "port": "P+3"}], "argv": ["${LAUNCH_PYTHON}", "-m", "dynamo.frontend", "--http-port", "P+3", "--migration-limit", "3", "--router-mode", "kv"], "env": {"NATS_SERVER": "nats://<node0>:P+0", "ETCD_ENDPOINTS": "https://<node0>:P+1", "DYN_TCP_RPC_HOST": "<node0>", "DYN_EVENT_PLANE": "nats", "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "60"}},
  "health": null,
- "config": {"name": "demo", "engine": "mocker", "model": {"path": "/REPO/configs/tiny-model", "served_name": "tiny"}, "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 4, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "prefill": {"workers": 2, "args": {"tp-size": 1, "page-size": 16, "chunked-prefill-size": 4096}, "env": {}}, "decode": {"workers": 2, "args": {"tp-size": 1, "page-size": 16, "max-running-requests": 16}, "env": {}}, "mocker": {"speedup-ratio": 10}, "env": {}, "env_from": {}, "frontend": {"port": "auto", "router_mode": "kv", "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 3600.0, "stop": 8.0, "drain": 60.0}, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64, 512], "concurrency": [1, 8], "output_tokens": [16], "timeout": 60.0, "required": false}}, "runs": "runs"}
+ "config": {"name": "demo", "engine": "mocker", "model": {"path": "/REPO/configs/tiny-model", "served_name": "tiny"}, "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 4, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "prefill": {"workers": 2, "args": {"tp-size": 1, "page-size": 16, "chunked-prefill-size": 4096}, "env": {}}, "decode": {"workers": 2, "args": {"tp-size": 1, "page-size": 16, "max-running-requests": 16}, "env": {}}, "mocker": {"speedup-ratio": 10}, "env": {}, "env_from": {}, "frontend": {"port": "auto", "router_mode": "kv", "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 3600.0, "stop": 8.0, "drain": 60.0}, "preflight": false, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64, 512], "concurrency": [1, 8], "output_tokens": [16], "timeout": 60.0, "required": false}}, "runs": "runs"}
 }
 END_OF_PLAN
 say "demo, job $JOB_ID, run folder $RUN"
@@ -608,6 +608,8 @@ helper ready "$RUN" || fail "the deployment did not become ready; see $RUN/logs"
 stage warm
 if ! helper warm "$RUN"; then
   say "the warm-up did not end warm (see $RUN/warmup.json); serving all the same"
+  event warm "not warm" "see $RUN/warmup.json"
+  STAGE='' # this stage is not done
 fi
 
 

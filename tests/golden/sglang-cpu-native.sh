@@ -65,7 +65,7 @@ run_step() {
   for rank in "${!pids[@]}"; do
     if ! kill -0 "${pids[rank]}" 2>/dev/null && [ "$asked" = 0 ]; then
       wait "${pids[rank]}" 2>/dev/null || code=$?
-      echo "$(hostname) $rank" >>"$RUN/logs/$name.failed"
+      echo "$(hostname) $rank" >>"$RUN/logs/$name.failed" || true # also with a full disk, end the others
       break
     fi
   done
@@ -299,7 +299,7 @@ cat >"$RUN/plan.json" <<'END_OF_PLAN'
  "services": {},
  "frontend": {"node": 0, "port": "P+3", "replicas": [{"name": "frontend", "node": 0, "port": "P+3"}], "argv": ["/REPO/.venv-sglang/bin/python", "-m", "sglang_router.launch_router", "--pd-disaggregation", "--prefill", "http://<node0>:P+33", "P+30", "--decode", "http://<node0>:P+57", "--host", "0.0.0.0", "--port", "P+3", "--prometheus-host", "<node0>", "--prometheus-port", "P+4", "--worker-startup-check-interval", "1", "--worker-startup-timeout-secs", "300"], "env": {"HF_HUB_OFFLINE": "1", "SGLANG_USE_CPU_ENGINE": "1", "UCX_TLS": "tcp,shm,cma,self", "UCX_NET_DEVICES": "lo"}},
  "health": "/health",
- "config": {"name": "sglang-cpu-native", "engine": "sglang", "model": {"path": "/REPO/.venv-sglang/tiny-model", "served_name": "tiny"}, "python": "/REPO/.venv-sglang/bin/python", "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 2, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "prefill": {"workers": 1, "args": {"device": "cpu", "attention-backend": "torch_native", "sampling-backend": "pytorch", "disable-overlap-schedule": true, "mem-fraction-static": 0.1, "max-total-tokens": 4096, "page-size": 16}, "env": {}}, "decode": {"workers": 1, "args": {"device": "cpu", "attention-backend": "torch_native", "sampling-backend": "pytorch", "disable-overlap-schedule": true, "mem-fraction-static": 0.1, "max-total-tokens": 4096, "page-size": 16, "disaggregation-decode-retraction-backup": "none"}, "env": {}}, "mocker": {}, "env": {"HF_HUB_OFFLINE": "1", "SGLANG_USE_CPU_ENGINE": "1", "UCX_TLS": "tcp,shm,cma,self", "UCX_NET_DEVICES": "lo"}, "env_from": {}, "frontend": {"port": "auto", "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 300.0, "stop": 20.0, "drain": 60.0}, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64], "concurrency": [2], "output_tokens": [8], "timeout": 120.0, "required": false}}, "runs": "runs"}
+ "config": {"name": "sglang-cpu-native", "engine": "sglang", "model": {"path": "/REPO/.venv-sglang/tiny-model", "served_name": "tiny"}, "python": "/REPO/.venv-sglang/bin/python", "container": {"runtime": "none", "mounts": [], "options": []}, "slurm": {"gpus_per_node": 2, "gpu_request": "gpus-per-node"}, "network": {}, "ports": {"base": "auto", "bootstrap": "auto"}, "prefill": {"workers": 1, "args": {"device": "cpu", "attention-backend": "torch_native", "sampling-backend": "pytorch", "disable-overlap-schedule": true, "mem-fraction-static": 0.1, "max-total-tokens": 4096, "page-size": 16}, "env": {}}, "decode": {"workers": 1, "args": {"device": "cpu", "attention-backend": "torch_native", "sampling-backend": "pytorch", "disable-overlap-schedule": true, "mem-fraction-static": 0.1, "max-total-tokens": 4096, "page-size": 16, "disaggregation-decode-retraction-backup": "none"}, "env": {}}, "mocker": {}, "env": {"HF_HUB_OFFLINE": "1", "SGLANG_USE_CPU_ENGINE": "1", "UCX_TLS": "tcp,shm,cma,self", "UCX_NET_DEVICES": "lo"}, "env_from": {}, "frontend": {"port": "auto", "replicas": 1, "args": {}, "env": {}}, "services": {"where": "head"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 300.0, "stop": 20.0, "drain": 60.0}, "preflight": false, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "prompt_tokens": [64], "concurrency": [2], "output_tokens": [8], "timeout": 120.0, "required": false}}, "runs": "runs"}
 }
 END_OF_PLAN
 say "sglang-cpu-native, job $JOB_ID, run folder $RUN"
@@ -561,6 +561,8 @@ helper ready "$RUN" || fail "the deployment did not become ready; see $RUN/logs"
 stage warm
 if ! helper warm "$RUN"; then
   say "the warm-up did not end warm (see $RUN/warmup.json); serving all the same"
+  event warm "not warm" "see $RUN/warmup.json"
+  STAGE='' # this stage is not done
 fi
 
 
