@@ -21,10 +21,10 @@ demo: setup
 	@$(BIN)/python tools/demo.py
 
 test: setup
-	@tests/slurm/install.sh || echo "make test: the tests on Slurm will be skipped (see above)" >&2
+	@tests/install.sh || echo "make test: some tests will be skipped (see above)" >&2
 	$(BIN)/ruff check launcher warmup tests tools benchmarks
 	$(BIN)/mypy launcher warmup
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 .venv-sglang/.ready:
 	tools/sglang-cpu/setup.sh .venv-sglang

@@ -102,7 +102,8 @@ def timeline(
     for name in dict.fromkeys(names):
         mine = [e for e in events if e.stage == name]
         first = next(e.time for e in mine if e.state == "started")
-        close = next((e for e in mine if e.state in ("done", "not warm", "failed", "cancelled") and e.time >= first), None)
+        ends = ("done", "not warm", "failed", "cancelled")
+        close = next((e for e in mine if e.state in ends and e.time >= first), None)
         state = "running" if close is None else close.state
         until = close.time if close else end
         stages.append(Row(name, "stage", (Span(first - began, until - began, state),)))

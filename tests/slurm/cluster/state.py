@@ -34,7 +34,7 @@ def why_not() -> str | None:
         return "a Slurm cluster of virtual nodes takes root"
     missing = [program for program in _PROGRAMS if shutil.which(program, path=search_path()) is None]
     if missing:
-        return f"not installed: {', '.join(missing)} (run tests/slurm/install.sh)"
+        return f"not installed: {', '.join(missing)} (run tests/install.sh)"
     spaces = "--mount --net --ipc --uts --pid --fork --mount-proc".split()
     script = "mount -t tmpfs tmpfs /run && ip link add name x0 type veth peer name x1"
     tried = subprocess.run(["unshare", *spaces, "sh", "-c", script], stdin=DEVNULL, capture_output=True, text=True)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what the Slurm tests need (Debian, Ubuntu). Quick when nothing is missing.
+# Installs what the tests need beside Python: Slurm for a cluster on this machine, a browser (Debian, Ubuntu). Quick when nothing is missing.
 # Exit status: 0 all there; 1 something is missing still, and was named.
 set -euo pipefail
 
@@ -8,7 +8,7 @@ needed=(
     slurmctld:slurm-wlm slurmd:slurm-wlm srun:slurm-wlm munged:munge ip:iproute2 gcc:gcc
     /usr/include/slurm/spank.h:libslurm-dev /usr/include/stdio.h:libc6-dev
     slurmdbd:slurmdbd mariadbd:mariadb-server mariadb-install-db:mariadb-server
-    nsenter:util-linux setpriv:util-linux
+    nsenter:util-linux setpriv:util-linux chromium:chromium
 )
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
