@@ -198,6 +198,8 @@ def dispatch_tokens(x: Facts) -> Iterator[Finding]:
             value = x.config.roles[role].args.get(name)
             sizes = value if isinstance(value, list) else [value]
             most = max((v for v in sizes if isinstance(v, int) and not isinstance(v, bool)), default=0)
+            if x.on(role, "enable-two-batch-overlap"):
+                most = -(-most // 2)  # each half of the batch is dispatched by itself
             if most > limit:
                 message = (
                     f"graphs of up to {most} tokens a GPU, but DeepEP's low-latency buffers hold {limit}; "
