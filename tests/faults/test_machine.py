@@ -39,6 +39,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("takes root, and a machine where file systems can be mounted")
     yield disk
+    shutil.copytree(disk, "/tmp/diskcopy", dirs_exist_ok=True)
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
