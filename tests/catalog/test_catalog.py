@@ -33,7 +33,7 @@ def test_each_catalogue_is_small_and_whole(version):
     for flag in shipped.flags:
         if flag.default in (None, []) or flag.deprecated or flag.name in odd:
             continue
-        assert catalog._check_value(flag, flag.name, flag.default) is None, flag
+        assert catalog.check_value(flag, flag.name, flag.default) is None, flag
 
 
 def test_versions_are_in_order():
