@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from launcher.errors import WorkError
-from launcher.jobstate import job_state
+from launcher.jobstate import is_local, job_state
 from launcher.runfolder import Event, RunFolder
 from launcher.status import stage_of
 
@@ -65,7 +65,7 @@ def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[
         if timeout is not None and time.monotonic() - begin > timeout:
             at = f"still {state.state} ({state.reason})" if state.state == "PENDING" else f"at stage {stage_of(events)}"
             raise WorkError(f"{run.path.name} is not {target} after {timeout:.0f} s: {at}")
-        time.sleep(0.2 if state.source == "process" or not state.source else 0.5)
+        time.sleep(0.2 if is_local(run) else 2)  # each turn asks Slurm's controller
 
 
 def _reached(run: RunFolder, events: list[Event], target: str) -> bool:

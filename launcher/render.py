@@ -17,7 +17,7 @@ from launcher.plan import Plan, to_json
 from launcher.ports import Offset
 from launcher.runfolder import SET_ASIDE
 from launcher.slurm_options import sbatch_directives
-from launcher.words import Ref, quote
+from launcher.words import quote
 
 
 def render(plan: Plan) -> str:
@@ -91,6 +91,9 @@ def _variables(plan: Plan) -> dict[str, Any]:
         "port_value": _port_value,
         "service_restarts": config.on_failure.max_restarts if config.on_failure.services == "restart" else 0,
         "set_aside": " ".join(SET_ASIDE),
+        "unpack_nodes": _unpack_nodes(plan),
+        # the first worker of each role has compiled what all of them compile
+        "merge_nodes": sorted({role.groups[0].ranks[0].node for role in plan.roles}),
         "file_word": _file_word,
         "port_exports": _port_exports,
         "named_workers": _named_workers(plan),
@@ -98,8 +101,16 @@ def _variables(plan: Plan) -> dict[str, Any]:
         "nats_tls": nats_tls(config),
         "rank_words": lambda numbers: _Quoted(quote(",".join(str(n) for n in numbers))),
         "node_words": lambda group: _Quoted(quote(" ".join(str(n) for n in group.nodes))),
-        "Ref": Ref,
     }
+
+
+def _unpack_nodes(plan: Plan) -> list[int]:
+    """The nodes of workers that unpack the kernels: all but the first, which built or unpacked them
+    for the others. On this machine that is all there is."""
+    if plan.cluster == "local":
+        return []
+    nodes = {r.node for g in plan.groups for r in g.ranks}
+    return sorted(n for n in nodes if 0 < n < plan.nodes)
 
 
 def _file_word(path: str) -> _Quoted:

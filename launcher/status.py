@@ -7,7 +7,6 @@ import re
 import socket
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from launcher.errors import WorkError
@@ -225,8 +224,3 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def known_logs(run: RunFolder) -> list[Path]:
-    """The log files of the run: a rank's, a service's, the job's own."""
-    return sorted((run.path / "logs").glob("*.log"))

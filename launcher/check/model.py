@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from launcher.config import Config
+from launcher.containers import host_path
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,6 @@ FAMILIES: tuple[tuple[str, bool, int | None], ...] = (
     (r"gpt-oss-20b", False, 32),
     (r"(qwen[23]|llama|mistral|gemma)", False, None),
 )
-
-
-def host_path(config: Config, path: str) -> Path | None:
-    """Where a path of the workers is on the machine: as it is, or under a mount's source. None for
-    one that is inside the container's image alone."""
-    if config.container.runtime == "none":
-        return Path(path)
-    for mount in config.container.mounts:
-        source, _, target = mount.partition(":")
-        target = target.partition(":")[0] or source
-        if path == target or path.startswith(target.rstrip("/") + "/"):
-            return Path(source + path[len(target.rstrip("/")) :])
-    return None
 
 
 def read_model(config: Config) -> ModelFacts:

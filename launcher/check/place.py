@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from launcher.check.cross import Facts
 from launcher.check.findings import Finding
-from launcher.check.model import host_path
 from launcher.check.slurm import minutes
+from launcher.containers import host_path
 from launcher.words import Ref
 
 # variable -> what to set instead

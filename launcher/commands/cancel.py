@@ -32,7 +32,8 @@ def command(job: str, timeout: float, runs: Path) -> None:
         return
     if is_local(run):
         process = run.json("local.json") or {}
-        os.kill(int(process["pid"]), signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(int(process["pid"]), signal.SIGTERM)
     else:
         code, output = run_command(["scancel", run.job_id])
         if code:
@@ -43,7 +44,7 @@ def command(job: str, timeout: float, runs: Path) -> None:
             break  # Slurm has forgotten it already
         if time.monotonic() > deadline:
             raise WorkError(f"{run.path.name} still is {state.state} {timeout:.0f} s after it was told to end")
-        time.sleep(0.1)
+        time.sleep(0.1 if is_local(run) else 1)  # Slurm's controller is everyone's
     _kill_leftovers(run)
     click.echo(f"{run.path.name} ended ({state.state})")
 
@@ -62,17 +63,18 @@ def _kill_leftovers(run: RunFolder) -> None:
         pid = int(line.split()[0])
         started = start_time(pid)
         # the same pid may belong to somebody else by now: ours leads its group and is younger
-        if started is None or started < began or os.getpgid(pid) != pid:
+        if started is None or started < began or not _in_run(pid, run):
             continue
-        if _in_run(pid, run):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            if os.getpgid(pid) != pid:
+                continue
             deadline = time.monotonic() + 2
-            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-                os.killpg(pid, signal.SIGTERM)
-                while is_alive(pid, started):
-                    time.sleep(0.05)
-                    if time.monotonic() > deadline:
-                        os.killpg(pid, signal.SIGKILL)
-            click.echo(f"killed {line.split()[1]} (pid {pid}), which was left", err=True)
+            os.killpg(pid, signal.SIGTERM)
+            while is_alive(pid, started):
+                time.sleep(0.05)
+                if time.monotonic() > deadline:
+                    os.killpg(pid, signal.SIGKILL)
+        click.echo(f"killed {line.split()[1]} (pid {pid}), which was left", err=True)
 
 
 def _in_run(pid: int, run: RunFolder) -> bool:

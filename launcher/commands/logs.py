@@ -48,8 +48,11 @@ def command(
     named = len(files) > 1 or follow
     for path, line in by_time(printed):
         _print(path, line, named, wanted)
+    turn, ended = 0, False
     while follow:
-        ended = job_state(run).ended  # asked before reading: what it wrote last is not lost
+        if turn % 4 == 0:  # each time asks Slurm's controller
+            ended = job_state(run).ended  # asked before reading: what it wrote last is not lost
+        turn += 1
         for path, line in by_time(logs.read()):
             _print(path, line, True, wanted)
         if ended:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launcher.commands.options import job_argument, json_option, runs_option
+from launcher.jobstate import JobState
 from launcher.runfolder import RunFolder, find_run
 from launcher.status import Status, duration, read_status
 
@@ -55,7 +56,7 @@ def _watch(run: RunFolder, interval: float) -> None:
         while True:
             status = read_status(run)
             live.update(Group(*parts(status)), refresh=True)
-            if status.state not in ("RUNNING", "PENDING", "COMPLETING", "CONFIGURING", "UNKNOWN", "SUSPENDED"):
+            if JobState(status.state).ended:
                 return
             time.sleep(max(interval, 0.2))
 

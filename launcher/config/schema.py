@@ -293,7 +293,7 @@ class Timeouts(Part):
         description="Processes get this long to end by themselves before they are killed. "
         "Slurm's KillWait (30 s unless the site changed it) must be longer.",
     )
-    drain: Annotated[float, Field(gt=0)] = Field(
+    drain: Annotated[Seconds, Field(ge=0.1, le=1_000_000)] = Field(
         default=60,
         description="After SIGUSR2 (`slurm.signal: B:USR2@120`) running requests get this long.",
     )
@@ -366,7 +366,8 @@ class WarmupKernels(Part):
     )
     local_dir: Text = Field(
         default="/tmp/sgl-launch-kernels",
-        description="Where each node unpacks them; `-<uid>` is appended. Must not be shared by nodes.",
+        description="Where each node unpacks them; `-<uid>` is appended. Must not be shared by nodes. "
+        "With pyxis and docker, cache_dir and the folder above this one must be in container.mounts.",
     )
     manifest: Text | None = Field(
         default=None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import cast
 
 from launcher.config import Config, Source
@@ -15,7 +16,15 @@ from launcher.config.schema import Container
 from launcher.containers.base import ContainerCommand, Runtime
 from launcher.errors import Problem
 
-__all__ = ["RUNTIMES", "ContainerCommand", "Runtime", "container_command", "container_problems", "runtime_names"]
+__all__ = [
+    "RUNTIMES",
+    "ContainerCommand",
+    "Runtime",
+    "container_command",
+    "container_problems",
+    "host_path",
+    "runtime_names",
+]
 
 RUNTIMES = {
     "none": "",
@@ -31,7 +40,8 @@ def runtime_names() -> list[str]:
 
 
 def container_problems(config: Config, source: Source, cluster: str = "slurm") -> list[Problem]:
-    """A runtime without an image, an image without a runtime, or pyxis without Slurm."""
+    """A runtime without an image, an image without a runtime, pyxis without Slurm, or kernels that would
+    be gone with the container that unpacked them."""
     container = config.container
     if container.runtime != "none" and not container.image:
         return [source.problem(f"{container.runtime} needs an image", "container", "image")]
@@ -42,7 +52,37 @@ def container_problems(config: Config, source: Source, cluster: str = "slurm") -
     if container.runtime == "pyxis" and cluster == "local":
         message = "pyxis is part of Slurm; on this machine use apptainer, docker or none"
         return [source.problem(message, "container", "runtime")]
-    return []
+    return _kernel_folder_problems(config, source)
+
+
+def _kernel_folder_problems(config: Config, source: Source) -> list[Problem]:
+    """Each step has a container of its own, with a /tmp of its own (Apptainer has the node's)."""
+    kernels, found = config.warmup.kernels, []
+    if kernels.cache_dir is None or config.container.runtime not in ("pyxis", "docker"):
+        return []
+    for key, path in (("cache_dir", kernels.cache_dir), ("local_dir", kernels.local_dir)):
+        # local_dir is a name's beginning: the folder above it must be mounted
+        top = str(Path(path).parent) if key == "local_dir" else path
+        if host_path(config, top) is None:
+            message = (
+                f"{path} would be inside one container and gone with it; mount a folder of the nodes: "
+                f"add {top}:{top} to container.mounts"
+            )
+            found.append(source.problem(message, "warmup", "kernels", key))
+    return found
+
+
+def host_path(config: Config, path: str) -> Path | None:
+    """Where a path of the workers is on the machine: as it is, or under a mount's source. None for
+    one that is inside the container's image alone."""
+    if config.container.runtime == "none":
+        return Path(path)
+    for mount in config.container.mounts:
+        source, _, target = mount.partition(":")
+        target = target.partition(":")[0] or source
+        if path == target or path.startswith(target.rstrip("/") + "/"):
+            return Path(source + path[len(target.rstrip("/")) :])
+    return None
 
 
 def container_command(container: Container) -> ContainerCommand:

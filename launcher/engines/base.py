@@ -98,22 +98,26 @@ OWNED_FLAGS = {
     "served-model-name": "set model.served_name instead",
     "base-gpu-id": "given out by the launcher: each worker sees its own GPUs only",
 }
+# Of the frontends: Dynamo's and the router's name for one thing.
+OWNED_FRONTEND_FLAGS = dict.fromkeys(("http-port", "port"), "set frontend.port instead")
 
 
 def owned_problems(config: Config, source: Source) -> list[Problem]:
     """One problem for each flag that the launcher gives out itself."""
+    given = [(name, role.args, OWNED_FLAGS) for name, role in config.roles.items()]
+    given.append(("frontend", config.frontend.args, OWNED_FRONTEND_FLAGS))
     return [
-        source.problem(f"not to be set here: {OWNED_FLAGS[name]}", role_name, "args", _written(source, role_name, name))
-        for role_name, role in config.roles.items()
-        for name in role.args
-        if name in OWNED_FLAGS
+        source.problem(f"not to be set here: {owned[name]}", section, "args", _written(source, section, name))
+        for section, args, owned in given
+        for name in args
+        if name in owned
     ]
 
 
-def _written(source: Source, role: str, flag: str) -> str:
+def _written(source: Source, section: str, flag: str) -> str:
     """The flag as the file spells it, so that its line is found."""
     for spelling in (flag, flag.replace("-", "_"), "--" + flag):
-        if (role, "args", spelling) in source.places:
+        if (section, "args", spelling) in source.places:
             return spelling
     return flag
 

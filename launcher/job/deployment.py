@@ -52,11 +52,6 @@ class Deployment:
         return self.endpoints[0]
 
     @property
-    def services_address(self) -> str:
-        """Of etcd's node; the frontend's where there is no etcd."""
-        return self.service_hosts.get("etcd") or self.endpoint.rpartition(":")[0].removeprefix("http://")
-
-    @property
     def nats_tls(self) -> bool:
         """Whether NATS asks for a certificate."""
         config = self.plan["config"]

@@ -29,7 +29,7 @@ async def nats_connection(deployment: Deployment) -> Any:
     }
     if deployment.secrets is None:
         return await nats.connect(f"nats://{address}", **options)
-    options.update(user=NATS_USER, password=(deployment.secrets / "nats-password").read_text())
+    options.update(user=NATS_USER, password=(deployment.secrets / "nats-password").read_text().rstrip("\n"))
     if not deployment.nats_tls:
         return await nats.connect(f"nats://{address}", **options)
     context = ssl.create_default_context(cafile=str(deployment.secrets / "ca.pem"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,9 +69,6 @@ def judge(nodes: list[Node], need: Need) -> list[Remark]:
         found.append(Remark("-", "nodes", "bad", f"{len(nodes)} of {need.nodes} nodes answered"))
     order = {node.host: place for place, node in enumerate(nodes)}
     return sorted(found, key=lambda r: order.get(r.host, len(order)))
-
-
-Judge = Callable[[list[Node], Need], Iterable[Remark]]
 
 
 def _number(text: str | None) -> int | None:

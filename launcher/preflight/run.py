@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from launcher.check.model import host_path
 from launcher.config import Config
+from launcher.containers import host_path
 from launcher.errors import WorkError
 from launcher.files import data_path
 from launcher.plan import Cluster, Plan

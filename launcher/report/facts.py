@@ -114,8 +114,7 @@ def timeline(
 
 def _is_stage(event: Event, groups: list[str]) -> bool:
     """Groups and services have events of the same kind."""
-    ours = re.fullmatch(r"(.+?)(-\d+)?", event.stage)
-    return event.stage in {*STAGES, "keys", "kernels", "preflight"} and ours is not None and event.stage not in groups
+    return event.stage in STAGES and event.stage not in groups
 
 
 def _group_row(name: str, events: list[Event], swept: float | None, began: float, end: float) -> Row:

@@ -12,9 +12,10 @@ import pytest
 from launcher.catalog import Catalog, load
 from launcher.check import check_config
 from launcher.check.dynamo_flags import dynamo_catalog
-from launcher.check.model import ModelFacts, by_name, from_json, host_path
+from launcher.check.model import ModelFacts, by_name, from_json
 from launcher.check.slurm import judge, minutes
 from launcher.config.load import Source, load_config
+from launcher.containers import host_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SGL_LAUNCH = Path(sys.executable).with_name("sgl-launch")

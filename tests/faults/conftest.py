@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, why_not
 from tests.slurm.conftest import _need_slurm
 from tests.slurm.deploy import Launcher, shared_folder
 
 from . import table
 
+HERE = Path(__file__).parent
 # A lost node is noticed after 11 to 15 s. Jobs of `urgent` push others out; those go back into the queue.
 EXTRA = """\
 MessageTimeout=2
@@ -29,12 +31,51 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
-@pytest.fixture(scope="session")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs in the background is waited for after the rest of this folder."""
+    ours = [n for n, item in enumerate(items) if item.path.parent == HERE]
+    ordered = sorted((items[n] for n in ours), key=lambda item: item.path.name == "test_nodes.py")
+    for n, item in zip(ours, ordered, strict=True):
+        items[n] = item
+
+
+def _cluster(nodes: int) -> Cluster:
+    """KillWait is Slurm's own 30 s, so that what ends in time has ended by itself."""
+    return Cluster.up(nodes=nodes, gpus=8, kill_wait=30, slurmd_timeout=3, extra_conf=EXTRA)
+
+
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
-    """Six nodes. KillWait is Slurm's own 30 s, so that what ends in time has ended by itself."""
+    """Six nodes."""
     _need_slurm()
-    with Cluster.up(nodes=6, gpus=8, kill_wait=30, slurmd_timeout=3, extra_conf=EXTRA) as made:
+    with _cluster(6) as made:
         yield made
+
+
+@pytest.fixture(scope="package", autouse=True)
+def background(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
+    """The drills of test_nodes.py that were asked for, three at a time, each on its own cluster."""
+    from .test_nodes import DRILLS
+
+    params = (getattr(item, "callspec", None) for item in request.session.items if item.path.name == "test_nodes.py")
+    asked = [param.params["drill"] for param in params if param]
+    if not asked or why_not() is not None:
+        if asked:
+            _need_slurm()
+        yield {}
+        return
+    with ThreadPoolExecutor(3) as pool:
+        yield {name: pool.submit(_on_its_own, DRILLS[name]) for name in asked}
+        pool.shutdown(cancel_futures=True)
+
+
+def _on_its_own(drill: Callable[[Launcher, Cluster], None]) -> None:
+    with _cluster(5) as made, shared_folder(made) as folder:
+        drill(Launcher(made, folder), made)
+        made.mend()
+        made.cancel(*made.unfinished_jobs())
+        left = made.left_over(timeout=40)  # on a node that was cut, what is left ends when Slurm reaches it
+        assert left == {}, left
 
 
 @pytest.fixture

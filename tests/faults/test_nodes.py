@@ -1,18 +1,26 @@
-"""Drills with nodes and queues: a node without slurmd or network, requeue, preemption, drain."""
+"""Drills with nodes and queues: a node without slurmd or network, requeue, preemption, drain, walltime.
+
+Nearly all their time is waiting for Slurm. So each has a cluster of its own, and they run in the background
+(conftest.py) from the first test of this folder on; the test here waits for its drill's end.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from subprocess import PIPE
+
+import pytest
 
 from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.deploy import MODEL, Launcher, Run, small
 
 from . import table
-from .drill import Event, ended, events, exit_status, wait_event
+from .drill import Event, ended, events, everything, exit_status, gone, wait_event
 
 SPREAD = small(prefill=(1, 8), decode=(2, 8))  # n001; n002; n003
 SHARED = small(prefill=(1, 1), decode=(1, 1))
@@ -39,7 +47,7 @@ def cancel(run: Run) -> int:
     return sum(map(len, run.launcher.cluster.left_over(timeout=5).values()))
 
 
-def test_a_node_s_network_cut(launcher: Launcher, cluster: Cluster) -> None:
+def a_node_s_network_cut(launcher: Launcher, cluster: Cluster) -> None:
     run = launcher.start(launcher.write(SPREAD), sets=[LEASE], sbatch=[])
     wait_event(run, 0, "serve", "started")
     time.sleep(1.5)  # the monitor has seen all
@@ -58,7 +66,7 @@ def test_a_node_s_network_cut(launcher: Launcher, cluster: Cluster) -> None:
               f"the others answer; Slurm requeues: in service after {at - since:.1f} s")  # fmt: skip
 
 
-def test_spare_nodes(launcher: Launcher, cluster: Cluster) -> None:
+def spare_nodes(launcher: Launcher, cluster: Cluster) -> None:
     """A node that is dead when the job starts is left out; one that dies while serving is replaced."""
     config = launcher.write(small(prefill=(1, 8), decode=(2, 8)))  # three nodes, and two more
     since = time.time()
@@ -94,7 +102,7 @@ def test_spare_nodes(launcher: Launcher, cluster: Cluster) -> None:
               f"group moved, in service after {back.time - since:.1f} s")  # fmt: skip
 
 
-def test_a_node_s_slurmd_gone(launcher: Launcher, cluster: Cluster) -> None:
+def a_node_s_slurmd_gone(launcher: Launcher, cluster: Cluster) -> None:
     run = launcher.start(launcher.write(SPREAD), sets=[LEASE])
     since = time.time()
     cluster.slurmd_kill("n003")
@@ -109,7 +117,7 @@ def test_a_node_s_slurmd_gone(launcher: Launcher, cluster: Cluster) -> None:
               f"Slurm requeues: in service after {at - since:.1f} s")  # fmt: skip
 
 
-def test_requeue_and_preemption(launcher: Launcher, cluster: Cluster) -> None:
+def requeue_and_preemption(launcher: Launcher, cluster: Cluster) -> None:
     run = launcher.start(launcher.write(SHARED), sbatch=["--nodelist=n001", "--exclusive"])
     for drill in ("13a requeued by the administrator", "13b preempted"):
         since = time.time()
@@ -133,7 +141,7 @@ def test_requeue_and_preemption(launcher: Launcher, cluster: Cluster) -> None:
     assert cancel(run) == 0
 
 
-def test_requeue_by_policy(launcher: Launcher, cluster: Cluster) -> None:
+def requeue_by_policy(launcher: Launcher, cluster: Cluster) -> None:
     """on_failure.workers: requeue: without the node that failed, and no more often than allowed."""
     config = launcher.write(small(prefill=(1, 8), decode=(1, 8)))
     run = launcher.start(config, sets=["on_failure={workers: requeue, max_requeues: 1}"])
@@ -158,7 +166,7 @@ def test_requeue_by_policy(launcher: Launcher, cluster: Cluster) -> None:
           said=f"decode-0 (rank 0) ended with exit status 137 on {node}")  # fmt: skip
 
 
-def test_drain_before_walltime(launcher: Launcher, cluster: Cluster) -> None:
+def drain_before_walltime(launcher: Launcher, cluster: Cluster) -> None:
     """Slurm sends SIGUSR2 before the limit: a stream that runs is finished, a new request refused."""
     config = launcher.write(SHARED)
     run = launcher.start(config, sets=["slurm.signal=B:USR2@50", 'slurm.time="00:01:00"',
@@ -182,3 +190,51 @@ def test_drain_before_walltime(launcher: Launcher, cluster: Cluster) -> None:
           limit=60, said="drained", note=f"the stream ended whole after {finished - since:.1f} s")  # fmt: skip
     assert exit_status(run) == "0"
     assert "drained" in run.launcher("status", str(run.job)).stdout
+
+
+def walltime(launcher: Launcher, cluster: Cluster) -> None:
+    run = launcher.start(launcher.write(SHARED), sets=['slurm.time="00:01:00"'])
+    since = wait_event(run, 0, "*", "cancelled", timeout=120).time
+    ended("12 walltime reached", run, since, state="TIMEOUT", said="SIGTERM", noticed="cancelled")
+
+
+def slurmctld_restarted(launcher: Launcher, cluster: Cluster) -> None:
+    run = launcher.start(launcher.write(SPREAD))
+    wait_event(run, 0, "serve", "started")
+    cluster.wait_saved(timeout=60)
+    since = time.time()
+    cluster.ctld_kill()
+    run.chat("login")
+    # a worker that dies meanwhile comes back too, as soon as srun can start steps again
+    old = everything(cluster, "n002")
+    cluster.kill_processes("n002", list(run.rank_processes("n002", "decode-0"))[:1])
+    noticed = wait_event(run, since, "decode-0", "restarting")
+    time.sleep(2)
+    cluster.ctld_start()
+    back = wait_event(run, since, "decode-0", "ready", timeout=60)
+    left = gone(cluster, old)
+    run.chat("login")
+    assert cluster.job_state(run.job) == "RUNNING"
+    assert left == 0
+    table.add("10 slurmctld restarted, a worker killed meanwhile", noticed.time - since, None, "on", left,
+              f"restarted, in service after {back.time - since:.1f} s")  # fmt: skip
+
+
+DRILLS: dict[str, Callable[[Launcher, Cluster], None]] = {
+    one.__name__: one
+    for one in (
+        walltime,
+        slurmctld_restarted,
+        requeue_and_preemption,
+        a_node_s_network_cut,
+        a_node_s_slurmd_gone,
+        requeue_by_policy,
+        spare_nodes,
+        drain_before_walltime,
+    )
+}
+
+
+@pytest.mark.parametrize("drill", DRILLS)
+def test_drill(drill: str, background: dict[str, Future[None]]) -> None:
+    background[drill].result()

@@ -33,6 +33,7 @@ WITHOUT_GPUS = (
 )
 # twelve and thirteen nodes: the same roles and keys on the six that there are
 FEWER = {
+    "frontends.yaml": ["decode.args.tp-size=16", "decode.args.dp-size=16"],
     "dsr1-96gpu.yaml": ["prefill.workers=1"],
     "dsr1-4p9d.yaml": ["prefill.args.tp-size=16", "prefill.args.dp-size=16", "decode.args.tp-size=32",
                        "decode.args.dp-size=32"],
@@ -80,8 +81,10 @@ def test_nobody_gets_in_on_slurm(launcher: Launcher, cluster: Cluster, config: s
     base = json.loads((folder / "placement.json").read_text())["port_base"]
     listeners = [one for node in cluster.hosts for one in cluster.listening(node)
                  if program(one.process) in ("nats-server", "etcd")]  # fmt: skip
-    assert {one.address for one in listeners} == {cluster.address("n001"), "127.0.0.1"}
-    knocking = [sys.executable, "-m", "tests.faults.knock", cluster.address("n001"), str(base), str(base + 1)]
+    at = json.loads((folder / "plan.json").read_text())["services"]["etcd"]["node"]
+    address = [line.split()[2] for line in (folder / "hosts").read_text().splitlines()][at]
+    assert {one.address for one in listeners} == {address, "127.0.0.1"}
+    knocking = [sys.executable, "-m", "tests.faults.knock", address, str(base), str(base + 1)]
     for node in ("n001", "login"):
         answer = cluster.run(knocking, node, cwd=ROOT, check=True).stdout
         assert json.loads(answer) == REFUSED, answer

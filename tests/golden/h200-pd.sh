@@ -14,16 +14,24 @@ case $RUNS in /*) ;; *) RUNS=$PWD/$RUNS ;; esac
 RUN=$RUNS/h200-pd-$JOB_ID
 
 # --- What is said and recorded ------------------------------------------------------------------------
-# A full disk loses these lines, not the job: hence each `|| true`.
+# A full disk loses these lines, not the job: hence each `|| true`. And all is done by bash itself: when
+# Slurm ends the job, it signals every process, and a `date` or `tee` would be ended before it has written.
 # say TEXT: one line for people, in the job's output and in logs/job.log.
-say() { printf '%(%H:%M:%S)T  %s\n' -1 "$*" | tee -a "$RUN/logs/job.log" >&2 || true; }
+say() {
+  local line
+  printf -v line '%(%H:%M:%S)T  %s\n' -1 "$*"
+  printf '%s' "$line" >&2 || true
+  printf '%s' "$line" >>"$RUN/logs/job.log" || true
+}
 
 # event STAGE STATE [DETAIL]: one line for machines, in events.jsonl.
 event() {
-  local detail=${3:-}
+  local detail=${3:-} now
   detail=${detail//\\/\\\\} && detail=${detail//\"/\\\"} && detail=${detail//$'\n'/\\n}
+  printf -v now '%(%s)T' -1
+  now=${EPOCHREALTIME:-$now} # bash 5 and newer: with microseconds
   printf '{"time": %s, "stage": "%s", "state": "%s", "detail": "%s"}\n' \
-    "$(date +%s.%3N)" "$1" "$2" "${detail//[[:cntrl:]]/ }" >>"$RUN/events.jsonl" || true
+    "${now/,/.}" "$1" "$2" "${detail//[[:cntrl:]]/ }" >>"$RUN/events.jsonl" || true
 }
 
 # stage NAME: the job is at this stage from now on.

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from launcher import jobstate
 from launcher.errors import InputError, WorkError
 from launcher.follow import describe, wait_for
 from launcher.jobstate import JobState
@@ -331,4 +330,3 @@ def test_stages_are_those_of_the_scripts() -> None:
         began = [line.split()[1] for line in script.splitlines() if line.startswith("stage ")]
         assert began == [s for s in STAGES if s in began]
         assert {"who", "ready", "serve"} <= set(began)
-    assert jobstate.ENDED

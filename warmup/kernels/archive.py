@@ -38,6 +38,7 @@ TRAILER_HEAD = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" + struct.pack("<H2sH", 36, b"SL
 TRAILER_TAIL = b"\x03\x00" + b"\0" * 8
 TRAILER_SIZE = len(TRAILER_HEAD) + 32 + len(TRAILER_TAIL)
 MAX_MANIFEST = 64 << 20
+UNPACK_WAIT_S = 60.0
 
 
 class ArchiveError(RuntimeError):
@@ -144,7 +145,8 @@ def unpack(archive: Path, folder: Path, expect: CacheKey | None = None) -> Conte
     expect: refuse an archive of another key. Raises FileNotFoundError, CorruptArchive,
     ForeignArchive; then the folder is as it was.
     """
-    with cache_folder.exclusive(folder) as staging:
+    # another job of this user may be unpacking on this node too
+    with cache_folder.exclusive(folder, wait_s=UNPACK_WAIT_S) as staging:
         contents = _extract(archive, staging, expect)
         for name in contents.kernels:
             cache_folder.commit(staging / cache_folder.CACHE / name, folder, name)

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,12 +137,12 @@ def commit(staged: Path, folder: Path, name: str) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[Path]:
+def exclusive(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
     """Hold a folder for one build; yields a fresh staging folder inside it, removed at the end.
 
     Whatever an earlier, killed build left in staging is removed first. The lock is the kernel's
-    own and ends with the process. Raises FolderError when another build holds it or the folder
-    cannot be made.
+    own and ends with the process. Raises FolderError when another build holds it for longer than
+    wait_s seconds or the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,14 +150,20 @@ def exclusive(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise FolderError(f"{folder}: cannot be written: {error.strerror}") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise FolderError(
-                f"{folder}: another build is writing it ({lock.read().strip() or 'unknown'}); "
-                "wait for it, or build into another folder"
-            ) from error
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() < until:
+                    time.sleep(0.2)
+                    continue
+                lock.seek(0)
+                raise FolderError(
+                    f"{folder}: another build is writing it ({lock.read().strip() or 'unknown'}); "
+                    "wait for it, or build into another folder"
+                ) from error
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         lock.flush()
