@@ -100,6 +100,17 @@ def test_report(dsr1: Run) -> None:
     assert "decode-0, rank 3 of 4: GPUs 0-7" in page
 
 
+def test_the_rehearsal_of_the_first_run(cluster: Cluster) -> None:
+    """docs/first-run.md: the laptop's config on a cluster."""
+    cluster.reset()
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        run = launcher.start(f"{ROOT}/configs/local.yaml", sets=["slurm.gpu_request=none"])
+        assert launcher("chat", "demo").returncode == 0
+        assert launcher("cancel", "demo").returncode == 0
+        assert run.has("stop", "done")
+
+
 def test_why_a_job_waits(cluster: Cluster, tmp_path: Path) -> None:
     with shared_folder(cluster) as folder:
         launcher = Launcher(cluster, folder)
