@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from launcher.config import Config
@@ -58,15 +62,48 @@ def need(plan: Plan, cluster: Cluster, busy: bool = False) -> Need:
     return Need(nodes, {} if mocked else gpus, ports, busy)
 
 
-def srun_command(plan: Plan, job_id: str | None = None, hosts: Sequence[str] = ()) -> list[str]:
-    """One task a node: on `hosts` of a job, beside what runs there, or in a short allocation of the
-    same kind."""
-    if job_id is not None:
-        tasks = [f"--nodes={plan.nodes}", f"--ntasks={plan.nodes}", "--ntasks-per-node=1", "--mem=0"]
-        where = [f"--nodelist={','.join(hosts)}"] if hosts else []
-        return ["srun", f"--jobid={job_id}", "--overlap", "--cpu-bind=none", *tasks, *where]
-    options = [o for o in sbatch_directives(plan) if o.removeprefix("--").partition("=")[0] in WHERE]
-    return ["srun", f"--job-name={plan.config.name}-preflight"[:60], f"--time={TIME}", *options]
+def srun_command(count: int, job_id: str, hosts: Sequence[str] = ()) -> list[str]:
+    """One task a node of a job, beside what runs there."""
+    tasks = [f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", "--mem=0"]
+    where = [f"--nodelist={','.join(hosts)}"] if hosts else []
+    return ["srun", f"--jobid={job_id}", "--overlap", "--cpu-bind=none", *tasks, *where]
+
+
+def _where(plan: Plan) -> list[str]:
+    return [o for o in sbatch_directives(plan) if o.removeprefix("--").partition("=")[0] in WHERE]
+
+
+@contextmanager
+def allocation(plan: Plan, say: Callable[[str], None]) -> Iterator[str]:
+    """Nodes as the deployment would get, for a few minutes: the job's id. They go back whatever happens."""
+    say(f"asking Slurm for {plan.nodes + plan.spare_nodes} nodes for some seconds ...")
+    name = f"--job-name={plan.config.name}-preflight"[:60]
+    command = ["salloc", "--no-shell", name, f"--time={TIME}", *_where(plan)]
+    try:
+        asked = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        raise WorkError("there is no Slurm here (no salloc on PATH); --cluster local looks at this machine") from None
+    job_id, said = None, ""
+    before = signal.signal(signal.SIGTERM, _ended)  # a TERM must not leave the nodes taken
+    try:
+        assert asked.stderr is not None
+        for line in asked.stderr:
+            said += line
+            found = re.search(r"(?:Pending|Granted) job allocation (\d+)", line)
+            job_id = found[1] if found else job_id
+        if asked.wait() or job_id is None:
+            raise WorkError(f"Slurm gave no nodes: {said.strip() or f'exit status {asked.returncode}'}")
+        yield job_id
+    finally:
+        if asked.poll() is None:
+            asked.terminate()
+        if job_id is not None:
+            subprocess.run(["scancel", job_id], stderr=subprocess.DEVNULL, check=False)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ended(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def gather(
@@ -78,9 +115,10 @@ def gather(
 ) -> str:
     """What the nodes said. Raises WorkError when no node could be asked."""
     body = script(plan.config)
-    command = ["bash", "-c", body] if cluster == "local" else [*srun_command(plan, job_id, hosts), "bash", "-c", body]
-    if cluster == "slurm" and job_id is None:
-        say(f"asking Slurm for {plan.nodes} nodes for some seconds ...")
+    command = ["bash", "-c", body]
+    if cluster == "slurm":
+        assert job_id is not None
+        command = [*srun_command(len(hosts) or plan.nodes + plan.spare_nodes, job_id, hosts), *command]
     try:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     except FileNotFoundError:

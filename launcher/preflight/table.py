@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from launcher.preflight.judge import CHECKS, Node, Remark
+from launcher.preflight.network import Link, rows
 
 # the fact without which a check says nothing of a node
 _TOLD_BY = {"memory": "gpu_memory_used", "ecc": "gpu_ecc", "driver": "gpu_driver", "model": "model", "image": "image"}
 _WORDS = {"warning": "warn", "bad": "BAD"}
 
 
-def text(nodes: list[Node], remarks: list[Remark]) -> str:
+def text(nodes: list[Node], remarks: list[Remark], links: Sequence[Link] = ()) -> str:
     """A row a node; `-` for what the node could not tell, or what was not asked."""
     wide = max([len(n.host) for n in nodes] + [4]) + 2
     lines = [f"{'node':<{wide}}" + "".join(f"{_short(c):<{len(_short(c)) + 1}}" for c in CHECKS) + "verdict"]
@@ -20,6 +23,8 @@ def text(nodes: list[Node], remarks: list[Remark]) -> str:
     if remarks:
         lines.append("")
     lines += [f"{r.host}: {r.check}: {r.text}" for r in remarks]
+    if links:
+        lines += ["", rows(links)]
     return "\n".join(lines)
 
 

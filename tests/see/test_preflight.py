@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from launcher.config.load import Source, validate
 from launcher.files import data_path
+from launcher.plan import Plan, make_plan
 from launcher.preflight.judge import Need, Node, Remark, judge, parse
+from launcher.preflight.network import body, judge_links, lay_out, rows, try_links
 from launcher.preflight.table import text
 
 GOOD = {
@@ -95,3 +101,195 @@ def test_on_this_machine(tmp_path: Path) -> None:
     assert node.facts["interface"] == "lo 127.0.0.1"
     assert {"gpus", "memlock", "nofile", "tmp_free", "runs_free", "clock", "rdma", "listening"} <= set(node.facts)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+TORCH = os.environ.get("SGL_LAUNCH_TORCH_PYTHON", "")
+needs_torch = pytest.mark.skipif(not TORCH, reason="SGL_LAUNCH_TORCH_PYTHON names no Python with torch and nixl")
+
+
+def two_roles(cluster: str = "slurm", **more: object) -> Plan:
+    """A prefill worker on two nodes, two decode workers on one each."""
+    role = {"args": {"tp-size": 8, "page-size": 16}}
+    config = {
+        "name": "net",
+        "model": {"path": "/models/m", "served_name": "m"},
+        "slurm": {"gpus_per_node": 8},
+        "engine": "mocker",
+        "prefill": {"args": {"tp-size": 16, "page-size": 16}},
+        "decode": {"workers": 2, **role},
+        **more,
+    }
+    source = Source("net.yaml", {})
+    return make_plan(validate(config, source), source, cluster)  # type: ignore[arg-type]
+
+
+FOUR = [Node(f"n{i}", i, {"interface": f"eth0 10.0.0.{i}", "listening": "22,32767"}) for i in range(4)]
+PAIRS = ("prefill-0>decode-0", "prefill-0>decode-1")
+
+
+def answer(what: str, name: str, rank: int, state: str, text: str, rate: float = 0.0) -> str:
+    found = {"what": what, "name": name, "rank": rank, "state": state, "text": text, "rate": rate}
+    return "SGL_NET " + json.dumps(found) + "\n"
+
+
+GOOD_NET = (
+    answer("allreduce", "prefill-0", 0, "ok", "nccl", 20)
+    + answer("allreduce", "prefill-0", 1, "ok", "nccl", 19)
+    + "".join(answer("transfer", pair, 0, "ok", "VRAM", 40) for pair in PAIRS)
+)
+
+
+def test_who_tries_what() -> None:
+    trial = lay_out(two_roles(), FOUR)
+    assert [(p.host, p.kind, p.name, p.rank) for p in trial.parts] == [
+        ("n0", "allreduce", "prefill-0", 0),
+        ("n1", "allreduce", "prefill-0", 1),
+        ("n0", "transfer", ",".join(PAIRS), 0),
+        ("n2", "transfer", PAIRS[0], 1),
+        ("n3", "transfer", PAIRS[1], 1),
+    ]
+    assert [p.words[3] for p in trial.parts[:2]] == ["10.0.0.0", "10.0.0.0"]
+    ports = [p.words[4] for p in trial.parts[:2]]
+    assert ports[0] == ports[1] != "32767"
+    assert [(x.name, x.text) for x in trial.skipped] == [
+        ("decode-0", "it has one node"),
+        ("decode-1", "it has one node"),
+    ]
+
+
+def test_what_cannot_be_tried_is_said() -> None:
+    lost = lay_out(two_roles(), FOUR[:3])
+    assert {x.name for x in lost.skipped if x.text == "a node of it has no address"} == {PAIRS[1], "decode-1"}
+    roles = {
+        name: {"args": {"tp-size": 8, "page-size": 16, "disaggregation-transfer-backend": "mooncake"}}
+        for name in ("prefill", "decode")
+    }
+    (pair,) = [x for x in lay_out(two_roles(**roles), FOUR).skipped if x.kind == "transfer"]
+    assert (pair.verdict, pair.text) == ("not checked", "the transfers go over mooncake")
+
+
+@pytest.mark.parametrize(
+    ("instead", "name", "verdict", "said"),
+    [
+        (("nccl", "nccl"), "prefill-0", "ok", "nccl, 19.00 GiB/s"),
+        ((answer("allreduce", "prefill-0", 1, "ok", "nccl", 19), ""), "prefill-0", "bad", "no answer from n1"),
+        (
+            (
+                answer("allreduce", "prefill-0", 1, "ok", "nccl", 19),
+                answer("allreduce", "prefill-0", 1, "bad", "Connection refused"),
+            ),
+            "prefill-0",
+            "bad",
+            "n1: Connection refused",
+        ),
+        (
+            (
+                answer("allreduce", "prefill-0", 1, "ok", "nccl", 19),
+                answer("allreduce", "prefill-0", 1, "none", "no torch in /usr/bin/python3"),
+            ),
+            "prefill-0",
+            "not checked",
+            "no torch in /usr/bin/python3",
+        ),
+        (
+            (
+                answer("transfer", PAIRS[0], 0, "ok", "VRAM", 40),
+                answer("transfer", PAIRS[0], 0, "bad", "refused (10.0.0.2)")
+                + answer("transfer", ",".join(PAIRS), 1, "none", "no nixl in /p"),
+            ),
+            PAIRS[0],
+            "not checked",
+            "no nixl in /p",
+        ),
+    ],
+)
+def test_verdicts_on_groups_and_pairs(instead: tuple[str, str], name: str, verdict: str, said: str) -> None:
+    assert instead[0] in GOOD_NET
+    links = judge_links(lay_out(two_roles(), FOUR), GOOD_NET.replace(*instead))
+    assert [(x.verdict, x.text) for x in links if x.name == name] == [(verdict, said)]
+
+
+def test_a_slow_pair_is_named() -> None:
+    plan = two_roles(decode={"workers": 3, "args": {"tp-size": 8, "page-size": 16}})
+    five = [*FOUR, Node("n4", 4, {"interface": "eth0 10.0.0.4"})]
+    output = "".join(answer("transfer", f"prefill-0>decode-{i}", 0, "ok", "VRAM", (40, 41, 4)[i]) for i in range(3))
+    links = {x.name: x for x in judge_links(lay_out(plan, five), output)}
+    assert links["prefill-0>decode-1"].verdict == "ok"
+    slow = links["prefill-0>decode-2"]
+    assert (slow.verdict, slow.text) == ("warning", "VRAM, 4.00 GiB/s; usual here are 40.00")
+
+
+def test_rows_of_groups_and_pairs() -> None:
+    shown = rows(judge_links(lay_out(two_roles(), FOUR), GOOD_NET.replace("40", "4.0", 1)))
+    assert shown == (
+        "group or pair       what       verdict\n"
+        "decode-0            allreduce  not checked: it has one node\n"
+        "decode-1            allreduce  not checked: it has one node\n"
+        "prefill-0           allreduce  ok: nccl, 19.00 GiB/s\n"
+        "prefill-0>decode-0  transfer   ok: VRAM, 4.00 GiB/s\n"
+        "prefill-0>decode-1  transfer   ok: VRAM, 40.00 GiB/s"
+    )
+
+
+def test_without_torch_or_python(tmp_path: Path) -> None:
+    """Said of every row, and no failure."""
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    for python, said in ((str(bare), "no torch in "), (f"{tmp_path}/none", f"no {tmp_path}/none")):
+        links = try_links(two_roles("local", python=python), [Node("here", 0, {})], print)
+        tried = [x for x in links if x.text != "it has one node"]
+        assert {x.verdict for x in tried} == {"not checked"}
+        assert tried[0].text.startswith(said)
+        assert len(tried) == 3
+
+
+@pytest.mark.parametrize("runtime", ["none", "apptainer", "docker", "pyxis"])
+def test_the_trial_is_bash(runtime: str) -> None:
+    container = {"runtime": runtime, **({} if runtime == "none" else {"image": "/images/it's.sif"})}
+    plan = two_roles(engine="dynamo", container=container, env={"UCX_TLS": "rc,'x'"})
+    script = body(plan, lay_out(plan, FOUR), FOUR)
+    done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    check = [Path(sys.executable).with_name("shellcheck"), "-s", "bash", "-S", "error", "-"]
+    checked = subprocess.run(check, input=script, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("name", ["preflight.sh", "preflight-network.sh"])
+def test_shellcheck(name: str) -> None:
+    # variables and functions of one part are another's
+    check = [
+        Path(sys.executable).with_name("shellcheck"),
+        "-s",
+        "bash",
+        "-e",
+        "SC2153,SC2154",
+        data_path("templates") / name,
+    ]
+    checked = subprocess.run(check, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_inside_a_container(tmp_path: Path) -> None:
+    """A stand-in for apptainer: what follows the image is run, in the environment of the node's shell."""
+    runtime = tmp_path / "apptainer"
+    runtime.write_text('#!/bin/bash\nwhile [ "$1" != /image.sif ]; do shift; done\nshift\necho here >&2\nexec "$@"\n')
+    runtime.chmod(0o755)
+    container = {"runtime": "apptainer", "image": "/image.sif"}
+    plan = two_roles("local", engine="dynamo", container=container, python="/no/python")
+    nodes = [Node("here", 0, {})]
+    trial = lay_out(plan, nodes)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "RUN": "/tmp", "JOB_ID": "1"}
+    done = subprocess.run(["bash", "-c", body(plan, trial, nodes)], capture_output=True, text=True, env=env)
+    assert done.stderr == "here\n" * len(trial.parts)
+    assert {x.text for x in judge_links(trial, done.stdout)} == {"no /no/python", "it has one node"}
+
+
+@needs_torch
+def test_for_real_on_this_machine() -> None:
+    plan = two_roles("local", python=TORCH, env={"UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"})
+    links = {x.name: x for x in try_links(plan, [Node("here", 0, {})], print)}
+    assert {links[name].verdict for name in ("prefill-0", *PAIRS)} == {"ok"}, links
+    assert links["prefill-0"].text.startswith("gloo, ")
+    assert all(links[pair].rate > 0 for pair in PAIRS)

@@ -14,6 +14,8 @@ import pytest
 from .cluster import Cluster, wait_until
 from .deploy import REHEARSAL, ROOT, Launcher, Run, reset_all, shared_folder, small
 
+TORCH = os.environ.get("SGL_LAUNCH_TORCH_PYTHON", "")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def nothing_left() -> Iterator[None]:
@@ -98,6 +100,17 @@ def test_report(dsr1: Run) -> None:
     assert "decode-0, rank 3 of 4: GPUs 0-7" in page
 
 
+def test_the_rehearsal_of_the_first_run(cluster: Cluster) -> None:
+    """docs/first-run.md: the laptop's config on a cluster."""
+    cluster.reset()
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        run = launcher.start(f"{ROOT}/configs/local.yaml", sets=["slurm.gpu_request=none"])
+        assert launcher("chat", "demo").returncode == 0
+        assert launcher("cancel", "demo").returncode == 0
+        assert run.has("stop", "done")
+
+
 def test_why_a_job_waits(cluster: Cluster, tmp_path: Path) -> None:
     with shared_folder(cluster) as folder:
         launcher = Launcher(cluster, folder)
@@ -150,6 +163,31 @@ def test_preflight_names_the_bad_node(cluster: Cluster) -> None:
         assert found["bad"] == ["n003"]
     for node in ("n001", "n002"):
         cluster.run("rm -r /tmp/model", node, cwd="/", check=True)
+
+
+@pytest.mark.skipif(not TORCH, reason="SGL_LAUNCH_TORCH_PYTHON names no Python with torch and nixl")
+def test_preflight_over_the_network(cluster: Cluster) -> None:
+    """A real all-reduce over two nodes and real transfers between two, which only TCP can carry."""
+    cluster.reset()
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        config = launcher.write(small(prefill=(1, 16), decode=(1, 8)))
+        sets = [f"python={TORCH}", "env={UCX_TLS: tcp, UCX_NET_DEVICES: eth0}"]
+        done = launcher("preflight", config, "--json", *(f"--set={item}" for item in sets), timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        links = {x["name"]: x for x in json.loads(done.stdout)["network"]}
+        group, pair = links["prefill-0"], links["prefill-0>decode-0"]
+        assert (group["verdict"], len(set(group["hosts"]))) == ("ok", 2), links
+        assert group["text"].startswith("gloo, ")
+        assert (pair["verdict"], len(set(pair["hosts"]))) == ("ok", 2), links
+        assert pair["rate"] > 0.01
+        assert cluster.run("squeue --noheader").stdout == ""
+        # a device that is not there: the pair is named, and the stage ends the job
+        sets[1] = "env={UCX_TLS: tcp, UCX_NET_DEVICES: ib9}"
+        run = launcher.start(config, sets=[*sets, "preflight=true"], wait=None)
+        assert cluster.wait_job(run.job, 120) == "FAILED", run.output
+        assert "the network fails: prefill-0>decode-0: " in run.output
+        assert "prefill-0           allreduce  ok: gloo" in (run.path / "preflight.txt").read_text()
 
 
 def test_preflight_as_a_stage(cluster: Cluster) -> None:

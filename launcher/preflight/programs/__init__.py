@@ -1,0 +1,1 @@
+"""Programs that stand alone: sent as text to the workers' Python, which has nothing of ours."""
