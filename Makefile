@@ -1,13 +1,14 @@
 # make demo    a whole deployment on this machine, from nothing to a streamed answer
 # make test    everything that CI runs
 # make sglang-cpu   real SGLang, Dynamo and NIXL on the CPU (3.7 GB, .venv-sglang)
+# make dynamo-serve a real ai-dynamo 0.3.2 (301 MB, .venv-dynamo-032) started by `dynamo serve`
 # make setup   .venv with all that both need; quick when nothing changed
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: sglang-cpu setup demo test lint bench golden clean
+.PHONY: sglang-cpu dynamo-serve setup demo test lint bench golden clean
 
 setup: $(VENV)/.ready
 
@@ -31,6 +32,14 @@ test: setup
 
 sglang-cpu: setup .venv-sglang/.ready
 	$(BIN)/python tools/sglang-cpu/compare.py
+
+.venv-dynamo-032/.ready:
+	$(PYTHON) -m venv .venv-dynamo-032
+	.venv-dynamo-032/bin/python -m pip install --quiet ai-dynamo==0.3.2 uvicorn
+	@touch $@
+
+dynamo-serve: setup .venv-dynamo-032/.ready
+	SGL_LAUNCH_DYNAMO_032=$(CURDIR)/.venv-dynamo-032/bin/python $(BIN)/pytest tests/shapes/test_dynamo_serve.py
 
 lint: setup
 	$(BIN)/ruff check launcher warmup tests tools benchmarks

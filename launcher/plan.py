@@ -149,7 +149,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     block = block_size(last_slot + 1)
     ports = service_ports(config)
     check_ports(config, source, groups, frontends, block, cluster)
-    context = Context(config=config, ports=ports, workers=tuple(Worker(g.name, g.role) for g in groups))
+    context = Context(config=config, ports=ports, workers=tuple(Worker(g.name, g.role, len(g.gpus)) for g in groups))
     own_node = config.services.where == "own"
     frontend = engine.frontend(context)
     roles = tuple(
@@ -250,7 +250,9 @@ def _place_frontends(config: Config, source: Source, nodes: int, cluster: Cluste
 
 
 def _named(ports: dict[str, Offset], command: Command) -> dict[str, Offset]:
-    """The ports that a command refers to."""
+    """The ports that a command refers to; without a command, the one that clients use."""
+    if not command.argv:
+        return {"frontend": ports["frontend"]}
     return {name: port for name, port in ports.items() if f"{name.upper()}_PORT" in command.names}
 
 
@@ -332,6 +334,9 @@ def _frontend_values(plan: Plan) -> dict[str, str]:
 
 def _group_json(plan: Plan, role: RolePlan, group: Group) -> dict[str, Any]:
     values = rank_values(plan, group, group.ranks[0])
+    command = role.command
+    if command.first and group == plan.groups[0]:
+        command = replace(command, argv=command.first)
     return {
         "name": group.name,
         "role": group.role,
@@ -341,7 +346,8 @@ def _group_json(plan: Plan, role: RolePlan, group: Group) -> dict[str, Any]:
         "gpus": sum(len(r.gpus) for r in group.ranks),
         "ports": {name: port.json() for name, port in group.ports.items()},
         # rank 0's; the others differ in their --node-rank and own address alone
-        **_command_json(role.command, values, plan.config.env),
+        **_command_json(command, values, plan.config.env),
+        **({"file": [shown(line, values) for line in command.file.lines]} if command.file else {}),
     }
 
 

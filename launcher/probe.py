@@ -47,7 +47,7 @@ def ask(deployment: Deployment) -> Answers:
 def _health(group: GroupAddress, path: str | None) -> str:
     """SGLang's own server has it at `path`, Dynamo's workers on a port of its own."""
     port = group.ports.get("http" if path else "system")
-    if port is None:
+    if port is None or path == "":
         return "-"
     connection = http.client.HTTPConnection(group.address, port, timeout=TIMEOUT)
     try:

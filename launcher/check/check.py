@@ -146,6 +146,8 @@ def choose_catalog(config: Config, source: Source, version: str | None) -> tuple
 
 def flag_findings(config: Config, source: Source, catalog: Catalog) -> Iterator[Finding]:
     """Each role's flags: those of SGLang, and those of Dynamo that go the same way."""
+    if config.engine == "dynamo-serve":
+        return  # SGLang 0.4 and older: no catalogue is near
     dynamo = dynamo_catalog() if config.engine in ("dynamo", "mocker") else Catalog("0", ())
     for role_name, role in config.roles.items():
         own = {k: v for k, v in role.args.items() if k in dynamo}

@@ -390,6 +390,22 @@ class Warmup(Part):
     requests: WarmupRequests = Field(default_factory=WarmupRequests)
 
 
+class DynamoServe(Part):
+    """What `dynamo serve` is told beyond its service file (engine: dynamo-serve)."""
+
+    graph: Text = Field(
+        default="graphs.agg:Frontend",
+        description="Graph of frontend and SGLangWorker, which the first worker's first node serves as a whole.",
+    )
+    decode_graph: Text = Field(
+        default="graphs.disagg:Frontend", description="Graph that has the service SGLangDecodeWorker."
+    )
+    folder: Text | None = Field(
+        default=None,
+        description="Folder of the graphs as the workers see it; the one that the job runs in when it is not given.",
+    )
+
+
 class Config(Part):
     """One deployment."""
 
@@ -397,8 +413,9 @@ class Config(Part):
     engine: Annotated[str, AfterValidator(_engine)] = Field(
         default="dynamo",
         description="What a worker is: `dynamo` (SGLang under Dynamo), `sglang` (SGLang behind its "
-        "own router, without Dynamo, NATS and etcd), `mocker` (Dynamo's mocker, no GPU: `--set "
-        "engine=mocker` rehearses any config), or one that an installed package adds.",
+        "own router, without Dynamo, NATS and etcd), `dynamo-serve` (Dynamo of 2025), "
+        "`mocker` (Dynamo's mocker, no GPU: `--set engine=mocker` rehearses any config), "
+        "or one that an installed package adds.",
     )
     model: Model
     python: Text | None = Field(
@@ -419,6 +436,7 @@ class Config(Part):
     decode: Role | None = None
     aggregated: Role | None = None
     mocker: Flags = Field(default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`).")
+    dynamo_serve: DynamoServe | None = None
     env: Env = Field(default_factory=dict, description="Environment of every process.")
     env_from: EnvFrom = Field(
         default_factory=dict,

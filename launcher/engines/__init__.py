@@ -19,6 +19,7 @@ ENGINES = {
     "dynamo": "launcher.engines.dynamo:DynamoEngine",
     "sglang": "launcher.engines.sglang:SglangEngine",
     "mocker": "launcher.engines.mocker:MockerEngine",
+    "dynamo-serve": "launcher.engines.dynamo_serve:DynamoServeEngine",
 }
 
 

@@ -15,11 +15,26 @@ from launcher.words import Ref, Word, names
 
 
 @dataclass(frozen=True)
+class File:
+    """A file that each rank writes before its command starts."""
+
+    path: Ref
+    lines: tuple[Word, ...]
+
+
+@dataclass(frozen=True)
 class Command:
-    """A process: its words, and the environment that it has beyond the job's."""
+    """A process: its words, and the environment that it has beyond the job's.
+
+    `first` are the words of rank 0 of the deployment's first worker, where they differ. `part` is a
+    word of its child processes without which it is of no use, though it lives on.
+    """
 
     argv: tuple[Word, ...]
     env: Mapping[str, Word] = field(default_factory=dict)
+    file: File | None = None
+    first: tuple[Word, ...] = ()
+    part: str = ""
 
     @property
     def names(self) -> set[str]:
@@ -29,10 +44,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker group as the frontend's command may name it; its address is known in the job."""
+    """A worker group as the frontend's command may name it; its address is known in the job.
+
+    `gpus` is how many it has on each of its nodes.
+    """
 
     name: str
     role: str
+    gpus: int = 0
 
     @property
     def prefix(self) -> str:
@@ -63,7 +82,7 @@ class Engine(Protocol):
 
     health: str | None
     """Path at a worker's HTTP port that answers 200 once it can serve; None when workers register
-    in etcd instead."""
+    in etcd instead; empty when only an answer through the frontend tells."""
 
     def problems(self, config: Config, source: Source) -> list[Problem]:
         """Mistakes that only this engine can see."""
@@ -79,7 +98,10 @@ class Engine(Protocol):
         """NATS and etcd, by name; may refer to SCRATCH, NODE_ADDR and the services' ports."""
 
     def frontend(self, context: Context) -> Command:
-        """What answers clients at FRONTEND_PORT; may refer to its workers by `Worker.url`."""
+        """What answers clients at FRONTEND_PORT; may refer to its workers by `Worker.url`.
+
+        No words: the first worker's rank 0 answers them itself.
+        """
 
 
 # The launcher gives these out itself: setting one is an error that names the better place.

@@ -61,7 +61,7 @@ class Deployment:
 
     @property
     def health(self) -> str | None:
-        """Path of a worker's own health; None where workers register in etcd."""
+        """Path of a worker's own health; None where workers register in etcd, empty where neither tells."""
         path: str | None = self.plan.get("health")
         return path
 

@@ -1,6 +1,7 @@
 """Readiness, proven: every worker registered, then a real request answered through each.
 
-Workers that register nowhere (SGLang without Dynamo) are asked for their own health instead.
+Workers that register nowhere (SGLang without Dynamo) are asked for their own health instead; where
+they have none either (`dynamo serve`), the request through the frontend is all.
 
 The frontend's /health and /v1/models are not enough: the first is 200 without any worker, and a
 model is listed though every request fails when a worker advertises an address that is wrong.
@@ -9,6 +10,7 @@ model is listed though every request fails when a worker advertises an address t
 from __future__ import annotations
 
 import http.client
+import json
 import time
 import urllib.error
 import urllib.request
@@ -31,8 +33,14 @@ def wait_until_ready(run: RunFolder, deployment: Deployment, timeout: float, say
     begin = time.monotonic()
     if deployment.health is None:
         _wait_registered(run, deployment, begin, timeout, say)
-    else:
+    elif deployment.health:
         _wait_healthy(run, deployment, deployment.health, begin, timeout, say)
+    else:
+        wait_for_chat(deployment, begin + timeout)
+        for group in deployment.groups:
+            run.add_event(group.name, "ready")
+        say(f"a chat was answered at {deployment.endpoint} ({time.monotonic() - begin:.1f} s)")
+        return
     _prove(run, deployment, begin, timeout, say)
 
 
@@ -88,6 +96,33 @@ def health_error(url: str) -> str:
         return f"HTTP status {e.code}"
     except (OSError, http.client.HTTPException) as e:
         return str(getattr(e, "reason", e))
+
+
+def wait_for_chat(deployment: Deployment, deadline: float) -> None:
+    """Asks until a whole answer comes: the frontend of 2025 knows chats alone, and names no workers.
+
+    Raises WorkError at `deadline` (of the monotonic clock).
+    """
+    while error := _chat_error(deployment.endpoint, deployment.model):
+        if time.monotonic() > deadline:
+            raise WorkError(f"{deployment.endpoint} answers no chat: {error}")
+        time.sleep(0.5)
+
+
+def _chat_error(endpoint: str, model: str) -> str:
+    message = {"role": "user", "content": "Say something."}
+    body = {"model": model, "messages": [message], "max_tokens": 4, "stream": True}
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{endpoint}/v1/chat/completions", json.dumps(body).encode(), headers)
+    try:
+        # the first one may wait for kernels that are compiled
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            text: str = answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as e:
+        return f"HTTP status {e.code}: {e.read(200).decode(errors='replace')}"
+    except (OSError, http.client.HTTPException) as e:
+        return str(getattr(e, "reason", e))
+    return "" if '"choices"' in text and "[DONE]" in text and "event: error" not in text else f"not whole: {text[:200]}"
 
 
 def _described(run: RunFolder, group: GroupAddress) -> str:

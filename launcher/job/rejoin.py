@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from launcher.errors import WorkError
 from launcher.job.deployment import Deployment, GroupAddress, etcd_client
-from launcher.job.ready import health_error
+from launcher.job.ready import health_error, wait_for_chat
 from launcher.job.registry import Registration, forget, registrations
 from launcher.job.warm import options_from_plan
 from launcher.runfolder import RunFolder
@@ -27,6 +27,11 @@ def bring_back(
     group = next(g for g in deployment.groups if g.name == name)
     begin = time.monotonic()
     role = "agg" if group.role == "aggregated" else group.role
+    if deployment.health == "":
+        wait_for_chat(deployment, begin + timeout)
+        run.add_event(name, "ready")
+        say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
+        return
     if deployment.health is not None:
         _wait_healthy(group, deployment.health, begin + timeout)
         run.add_event(name, "registered", group.url)

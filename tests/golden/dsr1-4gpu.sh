@@ -69,7 +69,7 @@ run_step() {
     printf '%s %s\n' "$!" "$name-$((rank - 1))" >>"$RUN/processes" || true
   done
   # until one has ended, this step is asked to end, or the job's script has died
-  while [ "$asked" = 0 ] && kill -0 "${pids[@]}" 2>/dev/null && kill -0 $$ 2>/dev/null; do pause 0.2; done 2>/dev/null
+  while [ "$asked" = 0 ] && all_live "${pids[@]}" && kill -0 $$ 2>/dev/null; do pause 0.2; done 2>/dev/null
   for rank in "${!pids[@]}"; do
     if ! kill -0 "${pids[rank]}" 2>/dev/null && [ "$asked" = 0 ]; then
       wait "${pids[rank]}" 2>/dev/null || code=$?
@@ -79,6 +79,12 @@ run_step() {
   done
   end_groups "${pids[@]}"
   return "$code"
+}
+
+# all_live PID...: whether none of them has ended (kill itself is content with one that lives).
+all_live() {
+  local pid
+  for pid in "$@"; do kill -0 "$pid" 2>/dev/null || return 1; done
 }
 
 # end_groups PID...: ends these process groups, by force those that are there after a while; if the

@@ -101,6 +101,6 @@ def test_a_name_that_nobody_adds(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         load_config(str(path), sites=())
     assert {p.message for p in error.value.problems} == {
-        "must be 'dynamo', 'sglang' or 'mocker', not 'acme'",
+        "must be 'dynamo', 'sglang', 'mocker' or 'dynamo-serve', not 'acme'",
         "must be 'none', 'pyxis', 'apptainer' or 'docker', not 'box'",
     }

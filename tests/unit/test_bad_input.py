@@ -78,7 +78,7 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "wrong choice": (
         BASE + "engine: dynmo\n",
-        ["5:1: engine: must be 'dynamo', 'sglang' or 'mocker', not 'dynmo'; did you mean 'dynamo'?"],
+        ["5:1: engine: must be 'dynamo', 'sglang', 'mocker' or 'dynamo-serve', not 'dynmo'; did you mean 'dynamo'?"],
     ),
     "choice of another type": (
         BASE + "slurm: {gpu_request: [gres]}\n",
