@@ -8,7 +8,8 @@ from pathlib import Path
 from .cluster import Cluster
 from .deploy import Launcher, small
 
-SIZES = "warmup.requests={enabled: true, prompt_tokens: [32, 256], concurrency: [1, 8], output_tokens: [8], timeout: 90}"
+SWEEP = "enabled: true, prompt_tokens: [32, 256], concurrency: [1, 8], output_tokens: [8], timeout: 90"
+SIZES = f"warmup.requests={{{SWEEP}}}"
 NAMES = {"prefill-0", "prefill-1", "decode-0", "decode-1", "decode-2", "decode-3"}
 
 
