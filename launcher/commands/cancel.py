@@ -15,7 +15,7 @@ from launcher.commands.options import complete_job, runs_option
 from launcher.errors import WorkError
 from launcher.jobstate import is_local, job_state, run_command
 from launcher.processes import is_alive, start_time
-from launcher.runfolder import RunFolder, find_run
+from launcher.runfolder import RunFolder, find_run, find_runs
 
 
 @click.command("cancel")
@@ -26,6 +26,12 @@ def command(job: str, timeout: float, runs: Path) -> None:
     """End JOB (an id, a name or a run folder) and everything it started."""
     run = find_run(job, runs)
     state = job_state(run)
+    if state.ended and run.job_id != job:
+        # of several runs of one name, the newest that has not ended
+        for other in reversed([r for r in find_runs(runs) if r.name == job]):
+            if not (now := job_state(other)).ended:
+                run, state = other, now
+                break
     if state.ended:
         click.echo(f"{run.path.name} had ended already ({state.state})")
         _kill_leftovers(run)

@@ -76,7 +76,11 @@ def command(
     if target:
         from launcher.follow import wait_for
 
-        wait_for(run, target, timeout, lambda line: click.echo(line, err=True))
+        try:
+            wait_for(run, target, timeout, lambda line: click.echo(line, err=True))
+        except KeyboardInterrupt:
+            click.echo(f"the job goes on; end it with: sgl-launch cancel {run.job_id}", err=True)
+            raise
         endpoint = run.json("endpoint.json")
         if endpoint and not parsable:
             click.echo(f"{target} at {endpoint['url']} (model {endpoint['model']})")

@@ -30,7 +30,7 @@ class MockerEngine(DynamoEngine):
         if config.container.runtime != "none":
             found.append(
                 source.problem(
-                    "the mocker runs without a container; add --set container.runtime=none",
+                    "the mocker runs without a container; add --set container.runtime=none --set container.image=null",
                     "container",
                     "runtime",
                 )

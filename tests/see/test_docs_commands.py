@@ -104,11 +104,14 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "make demo": LONG,
     "make test": LONG,
     "make sglang-cpu": LONG,
+    "make dynamo-serve": LONG,
     "pytest tests/faults": LONG,
     # not here
     "sgl-launch submit configs/dsr1.yaml --wait warm": SLURM,
-    "sgl-launch submit configs/dsr1.yaml --wait warm --set engine=mocker --set container=null "
-    "--set model.path=/shared/any-model-folder --set 'mocker={speedup-ratio: 100}'": SLURM,
+    "sgl-launch submit configs/dsr1.yaml --wait warm --set engine=mocker --set container.runtime=none "
+    "--set container.image=null --set slurm.partition=YOURS --set model.path=/shared/any-model-folder "
+    "--set 'mocker={speedup-ratio: 100}' "
+    "--set 'warmup.requests={prompt_tokens: [64, 512], concurrency: [1, 16], output_tokens: [16]}'": SLURM,
     "sgl-launch submit configs/local.yaml --wait ready --set slurm.gpu_request=none": SLURM,
     "sgl-launch submit my.yaml": SLURM,
     "sgl-launch check CONFIG --sglang VERSION": As("sgl-launch check configs/local.yaml --sglang 0.5.23"),

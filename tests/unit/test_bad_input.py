@@ -250,7 +250,10 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "mocker in a container": (
         BASE + "engine: mocker\ncontainer: {runtime: pyxis, image: i}\n",
-        ["6:13: container.runtime: the mocker runs without a container; add --set container.runtime=none"],
+        [
+            "6:13: container.runtime: the mocker runs without a container; "
+            "add --set container.runtime=none --set container.image=null"
+        ],
     ),
     "all at once": (
         BASE.replace("tp-size: 8", "tp-size: 12") + "slurm: {nodes: 1}\ncontainer: {image: i}\n",
