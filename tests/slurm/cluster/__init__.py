@@ -648,15 +648,20 @@ class Cluster:
         """Wait until the controller has saved what happened before this call. Raises TimeoutError
         (seconds)."""
         saved = self.state / "ctl/state/job_state"
-        # A change of its own makes it save: it need not have one left.
-        self.run(["sbatch", "--hold", "--time=1", "--wrap=true", "--job-name=wait_saved"], check=True)
-        self.run(["scancel", "--name=wait_saved"], check=True)
-        now = time.time()
-        wait_until(
-            lambda: saved.exists() and saved.stat().st_mtime > now,
-            timeout,
-            "the controller to save",
-        )
+        begin, nudged = time.time(), 0.0
+
+        def is_saved() -> bool:
+            nonlocal nudged
+            # A change of its own makes it save: it need not have one left. One that comes while it saves
+            # may be lost on it, hence another one now and then.
+            if time.time() - nudged > 6:
+                self.run(["sbatch", "--hold", "--time=1", "--wrap=true", "--job-name=wait_saved"], check=True)
+                self.run(["scancel", "--name=wait_saved"], check=True)
+                nudged = time.time()
+            # what was written a second later was begun later
+            return saved.exists() and saved.stat().st_mtime > begin + 1
+
+        wait_until(is_saved, timeout, "the controller to save")
 
     def ctld_start(self) -> None:
         self._start_daemon(CONTROLLER, ["slurmctld"])
