@@ -100,17 +100,6 @@ def test_report(dsr1: Run) -> None:
     assert "decode-0, rank 3 of 4: GPUs 0-7" in page
 
 
-def test_the_rehearsal_of_the_first_run(cluster: Cluster) -> None:
-    """docs/first-run.md: the laptop's config on a cluster."""
-    cluster.reset()
-    with shared_folder(cluster) as folder:
-        launcher = Launcher(cluster, folder)
-        run = launcher.start(f"{ROOT}/configs/local.yaml", sets=["slurm.gpu_request=none"])
-        assert launcher("chat", "demo").returncode == 0
-        assert launcher("cancel", "demo").returncode == 0
-        assert run.has("stop", "done")
-
-
 def test_why_a_job_waits(cluster: Cluster, tmp_path: Path) -> None:
     with shared_folder(cluster) as folder:
         launcher = Launcher(cluster, folder)
@@ -143,6 +132,17 @@ def test_preflight_of_a_job_that_runs(dsr1: Run) -> None:
     done = dsr1.launcher("preflight", str(dsr1.path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:7]] == [f"n{n:03}" for n in range(1, 7)]
+
+
+def test_the_rehearsal_of_the_first_run(cluster: Cluster) -> None:
+    """docs/first-run.md: the laptop's config on a cluster."""
+    cluster.reset()
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        run = launcher.start(f"{ROOT}/configs/local.yaml", sets=["slurm.gpu_request=none"])
+        assert launcher("chat", "demo").returncode == 0
+        assert launcher("cancel", "demo").returncode == 0
+        assert run.has("stop", "done")
 
 
 def test_preflight_names_the_bad_node(cluster: Cluster) -> None:
