@@ -28,7 +28,7 @@ test: setup
 	$(BIN)/ruff check launcher warmup tests tools benchmarks
 	$(BIN)/mypy launcher warmup
 	$(BIN)/pytest -n 2 --dist loadfile --reruns 1 --ignore tests/faults
-	$(BIN)/pytest --reruns 1 tests/faults
+	$(BIN)/pytest --reruns 2 tests/faults
 
 .venv-sglang/.ready:
 	tools/sglang-cpu/setup.sh .venv-sglang
