@@ -3,7 +3,8 @@
     python tools/make_dsv3_model.py FOLDER [--layers 2] [--experts 256]
 
 SGLang serves it with --load-format dummy: every kernel has the size that the real model's has. The
-first layer is dense, the others have experts. Standard library only.
+first layer is dense, the others have experts. The vocabulary is that of the tokenizer that comes
+along, so that every token has a text. Standard library only.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 TINY = Path(__file__).resolve().parents[1] / "configs" / "tiny-model"
 
 
-def dsv3(layers: int, experts: int) -> dict[str, Any]:
-    """config.json of deepseek-ai/DeepSeek-V3 with other counts of layers and experts."""
+def dsv3(layers: int, experts: int, vocabulary: int) -> dict[str, Any]:
+    """config.json of deepseek-ai/DeepSeek-V3 with other counts of layers, experts and tokens."""
     return {
         "architectures": ["DeepseekV3ForCausalLM"],
         "model_type": "deepseek_v3",
@@ -26,7 +27,7 @@ def dsv3(layers: int, experts: int) -> dict[str, Any]:
         "transformers_version": "4.46.3",
         "bos_token_id": 0,
         "eos_token_id": 1,
-        "vocab_size": 129280,
+        "vocab_size": vocabulary,
         "tie_word_embeddings": False,
         "use_cache": True,
         "initializer_range": 0.02,
@@ -90,7 +91,8 @@ def main() -> None:
     args.folder.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         shutil.copy(TINY / name, args.folder)
-    text = json.dumps(dsv3(args.layers, args.experts), indent=1) + "\n"
+    vocabulary = json.loads((TINY / "config.json").read_text())["vocab_size"]
+    text = json.dumps(dsv3(args.layers, args.experts, vocabulary), indent=1) + "\n"
     (args.folder / "config.json").write_text(text)
 
 

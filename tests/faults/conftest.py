@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import Cluster, why_not
+from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import _need_slurm
 from tests.slurm.deploy import Launcher, shared_folder
 
@@ -53,19 +53,18 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def background(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
-    """The drills of test_nodes.py that were asked for, three at a time, each on its own cluster."""
+def background(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Future[None]]]:
+    """The drills of test_nodes.py that were asked for, three at a time, each on its own cluster. Asked for
+    a drill a second time (its test is tried again), begins it anew."""
     from .test_nodes import DRILLS
 
     params = (getattr(item, "callspec", None) for item in request.session.items if item.path.name == "test_nodes.py")
     asked = [param.params["drill"] for param in params if param]
-    if not asked or why_not() is not None:
-        if asked:
-            _need_slurm()
-        yield {}
-        return
+    if asked:
+        _need_slurm()
     with ThreadPoolExecutor(3) as pool:
-        yield {name: pool.submit(_on_its_own, DRILLS[name]) for name in asked}
+        begun = {name: pool.submit(_on_its_own, DRILLS[name]) for name in asked}
+        yield lambda name: begun.pop(name, None) or pool.submit(_on_its_own, DRILLS[name])
         pool.shutdown(cancel_futures=True)
 
 

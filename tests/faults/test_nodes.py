@@ -29,8 +29,9 @@ STREAM = Path(__file__).with_name("stream.py")
 
 
 def attempt(run: Run, number: int) -> list[Event]:
-    """Events of an attempt that is over."""
+    """Events of an attempt that is over; the next one moves them there as it begins."""
     file = run.path / "attempts" / str(number) / "events.jsonl"
+    wait_until(file.exists, 60, f"the events of attempt {number}\n{run.output}")
     return [Event(**json.loads(line)) for line in file.read_text().splitlines()]
 
 
@@ -107,7 +108,6 @@ def a_node_s_slurmd_gone(launcher: Launcher, cluster: Cluster) -> None:
     since = time.time()
     cluster.slurmd_kill("n003")
     run.chat("login")  # nothing is lost but Slurm's hand on the node
-    wait_until((run.path / "attempts").exists, 60, "another attempt")
     noticed = next(e.time for e in attempt(run, 0) if e.state in ("failed", "cancelled", "restarting"))
     wait_until(lambda: not cluster.processes("n003"), 30, "the end of the processes on n003")
     clean = time.time() - since
@@ -236,5 +236,5 @@ DRILLS: dict[str, Callable[[Launcher, Cluster], None]] = {
 
 
 @pytest.mark.parametrize("drill", DRILLS)
-def test_drill(drill: str, background: dict[str, Future[None]]) -> None:
-    background[drill].result()
+def test_drill(drill: str, background: Callable[[str], Future[None]]) -> None:
+    background(drill).result()
