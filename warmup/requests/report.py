@@ -17,7 +17,7 @@ are in seconds, lengths in tokens, null where a figure was not measured.
     workers_told_apart  true | false | null (no answer came)
     workers         list of {"name", "role", "instance_id" (decimal string or null), "address",
                     "expected", "registered"}
-    rule            {"window", "max_rounds", and for each of "ttft", "itl", "slowest",
+    rule            {"window", "memory", "max_rounds", and for each of "ttft", "itl", "slowest",
                     "worker_ttft", "worker_itl": {"tolerance" (fraction), "floor"}}
     limits          what the sizes were computed from, as sizes.Limits names it
     sizes           list of {"size", "prompt_tokens", "concurrency", "output_tokens",

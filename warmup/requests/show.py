@@ -177,7 +177,7 @@ def _heading(console: Console, report: Report) -> None:
         console.print(
             f"{result.requests} requests in {result.seconds:.1f} s, {failed} failed;"
             f" steady: {report.rule.window} rounds within {report.rule.ttft} (ttft),"
-            f" {report.rule.itl} (itl) of their best",
+            f" {report.rule.itl} (itl) of the best of {report.rule.memory}",
             markup=False,
             highlight=False,
         )

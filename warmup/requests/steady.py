@@ -1,7 +1,9 @@
 """When a size is warm: rounds are repeated until nothing gets faster or slower any more.
 
 Pure: a round's figures go in, a decision comes out. A figure is steady when its last few values
-all lie within a tolerance of the best value it has had in any round. Medians are compared, so one
+all lie within a tolerance of the best of its recent values (twice as many). Older ones do not count:
+the first round's requests may happen to arrive well spread, which later rounds never match, and that
+is no sign of a cold deployment. Medians are compared, so one
 odd request does not matter; the slowest request and the longest pause are compared as well, with
 a wider tolerance, so that a compilation that stalls one request in many does not hide behind the
 median. Below an absolute floor differences do not count: 3 ms against 2 ms is no cold start.
@@ -38,6 +40,8 @@ class Rule:
 
     window: int = 3
     """Rounds in a row that must agree, so also the fewest rounds run."""
+    memory: int = 6
+    """Rounds among which the best is looked for: the window and as many before it."""
     max_rounds: int = 12
     """Rounds after which a size is given up as not steady."""
     ttft: Bound = Bound(0.25, 0.020)
@@ -51,6 +55,8 @@ class Rule:
     def __post_init__(self) -> None:
         if self.window < 2:
             raise ValueError(f"window: {self.window} rounds cannot be compared; give 2 or more")
+        if self.memory < self.window:
+            raise ValueError(f"memory: {self.memory} is below the window of {self.window} rounds")
         if self.max_rounds < self.window:
             raise ValueError(f"max_rounds: {self.max_rounds} is below the window of {self.window} rounds")
 
@@ -133,7 +139,7 @@ class Steady:
             return ()
         found = []
         for figure in self._figures():
-            values = [r.values[figure] for r in self.rounds if figure in r.values]
+            values = [r.values[figure] for r in self.rounds if figure in r.values][-self.rule.memory :]
             best = min(values)
             # A worker is not in every round, so its window is over the rounds it was in.
             last = max(values[-self._window(figure, len(values)) :])
