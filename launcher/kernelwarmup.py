@@ -14,7 +14,7 @@ import click
 
 from launcher.config.load import load_config
 from launcher.errors import InputError, WorkError
-from launcher.job.kernels import manifest_of
+from launcher.job.kernels import folder_name, manifest_of
 from launcher.plan import Cluster, kernels_plan, make_plan
 from launcher.runfolder import RunFolder
 
@@ -58,15 +58,16 @@ def build_here(config: str, sets: tuple[str, ...]) -> None:
         raise InputError("warmup.kernels.cache_dir is not set: where should the archive be kept?")
     python = loaded.python or sys.executable
     package_folder = Path(__file__).resolve().parent.parent
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = Path(folder) / "kernels.json"
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest = Path(scratch) / "kernels.json"
         try:
             manifest_of(loaded.model_dump(mode="json")).write(manifest)
         except ERRORS as e:
             raise InputError(str(e)) from None
+        folder = Path(f"{wish.local_dir}-{os.getuid()}", folder_name(manifest, loaded.container.image))
         words = [
             *(python, "-m", "warmup.kernels", "ensure", "--manifest", str(manifest)),
-            *("--folder", f"{wish.local_dir}-{os.getuid()}", "--cache-dir", wish.cache_dir),
+            *("--folder", str(folder), "--cache-dir", wish.cache_dir),
             *("--image", loaded.container.image or ""),
         ]
         path = os.pathsep.join(p for p in (str(package_folder), os.environ.get("PYTHONPATH")) if p)

@@ -56,12 +56,20 @@ def preflight(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("group")
 def rejoin(folder: Path, group: str) -> None:
-    """After a worker group was started again: bring it back into service, warm."""
+    """After a worker group was started again: bring it back into service, warm.
+
+    Its keeper in the script, which started this, is told by SIGUSR1 if that fails.
+    """
     from launcher.job.deployment import read_deployment
-    from launcher.job.rejoin import bring_back
+    from launcher.job.rejoin import bring_back, tell_keeper
 
     run = RunFolder(folder)
-    bring_back(run, read_deployment(run), group, _timeout(run, "ready"), say)
+    try:
+        bring_back(run, read_deployment(run), group, _timeout(run, "ready"), say)
+    except WorkError as e:
+        say(str(e))
+        tell_keeper(run, group, str(e))
+        sys.exit(1)
 
 
 @command.command("kernels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,15 +36,24 @@ def manifest_of(config: Mapping[str, Any]) -> Manifest:
     return plan_roles(model, roles, sglang=config.get("sglang_version"))
 
 
+def folder_name(manifest: Path, image: str | None) -> str:
+    """Where a node keeps these kernels, below local_dir: what is there is packed whole, so other
+    deployments' kernels must be elsewhere."""
+    return hashlib.sha256(manifest.read_bytes() + (image or "").encode()).hexdigest()[:12]
+
+
 def prepare(run: RunFolder) -> int:
-    """Write kernels.json and python/warmup, which steps need; returns the number of shapes.
+    """Write kernels.json, kernels.name and python/warmup, which steps need; returns the number of shapes.
 
     The package goes along because the workers' container has nothing of ours.
     """
     import warmup.kernels
 
-    manifest = manifest_of(run.plan()["config"])
+    config = run.plan()["config"]
+    manifest = manifest_of(config)
     manifest.write(run.path / "kernels.json")
+    name = folder_name(run.path / "kernels.json", config["container"].get("image"))
+    (run.path / "kernels.name").write_text(name + "\n")
     package = Path(warmup.kernels.__file__).parent
     target = run.path / "python" / "warmup"
     target.mkdir(parents=True, exist_ok=True)

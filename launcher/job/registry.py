@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,12 @@ def registrations(client: Any) -> list[Registration]:
     return parse(value for value, _ in client.get_prefix(PREFIX))
 
 
-def forget(client: Any, address: str) -> bool:
-    """Take a dead worker off at once instead of when its lease ends; False if it was not there."""
-    found = [r for r in registrations(client) if r.address == address]
+def forget(client: Any, address: str, known: Container[int]) -> bool:
+    """Take a dead worker off at once instead of when its lease ends; False if it was not there.
+
+    `known` are the instance ids seen before it died: the new one may have the address already.
+    """
+    found = [r for r in registrations(client) if r.address == address and r.instance_id in known]
     for registration in found:
         # all keys of a worker hang on one lease, whose id is its instance id
         client.revoke_lease(registration.instance_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,7 +41,8 @@ def bring_back(
     else:
         client = etcd_client(deployment)
         try:
-            if forget(client, group.rpc):
+            known = {int(e.detail, 16) for e in run.events() if (e.stage, e.state) == (name, "registered")}
+            if forget(client, group.rpc, known):
                 run.add_event(name, "deregistered")
             found = _wait_registered(client, group, begin + timeout)
         finally:
@@ -61,6 +64,15 @@ def bring_back(
         )
         run.add_event(name, "warm" if report.verdict.warm else "ready", report.verdict.state)
     say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
+
+
+def tell_keeper(run: RunFolder, name: str, why: str) -> None:
+    """The group that was started again does not serve: its keeper, who started this process, ends it
+    and goes by on_failure.workers once more."""
+    keeper = (run.path / "steps" / f"{name}.keeper").read_text().strip()
+    if keeper == str(os.getppid()):
+        run.add_event(name, "lost", why)
+        os.kill(os.getppid(), signal.SIGUSR1)
 
 
 def _wait_healthy(group: GroupAddress, path: str, deadline: float) -> None:

@@ -220,11 +220,37 @@ def slurmctld_restarted(launcher: Launcher, cluster: Cluster) -> None:
               f"restarted, in service after {back.time - since:.1f} s")  # fmt: skip
 
 
+def a_worker_that_comes_back_and_hangs(launcher: Launcher, cluster: Cluster) -> None:
+    """Started again, it never registers (its process is halted): it is ended and started once more."""
+    run = launcher.start(launcher.write(SHARED), sets=["timeouts.ready=12"], sbatch=["--nodelist=n001"])
+    wait_event(run, 0, "serve", "started")
+    old = {p.pid for p in run.rank_processes("n001", "decode-0")}
+    since = time.time()
+    cluster.kill_processes("n001", run.rank_processes("n001", "decode-0")[:1])
+    wait_event(run, since, "decode-0", "restarting")
+
+    def fresh() -> list[int]:
+        return [p.pid for p in run.rank_processes("n001", "decode-0") if p.pid not in old]
+
+    wait_until(fresh, 20, "the new rank")
+    cluster.run(["kill", "-STOP", *map(str, fresh())], "n001", cwd="/", check=True)
+    halted = time.time()
+    lost = wait_event(run, halted, "decode-0", "lost", timeout=30)
+    assert "has not registered" in lost.detail
+    back = wait_event(run, lost.time, "decode-0", "ready", timeout=60)
+    run.chat("login")
+    assert run.status()["ranks"][-1]["restarts"] == 2
+    left = cancel(run)
+    table.add("A restarted worker that hangs (limit of 12 s)", lost.time - halted, None, "on", left,
+              f"started once more, in service after {back.time - lost.time:.1f} s")  # fmt: skip
+
+
 DRILLS: dict[str, Callable[[Launcher, Cluster], None]] = {
     one.__name__: one
     for one in (
         walltime,
         slurmctld_restarted,
+        a_worker_that_comes_back_and_hangs,
         requeue_and_preemption,
         a_node_s_network_cut,
         a_node_s_slurmd_gone,

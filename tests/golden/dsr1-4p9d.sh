@@ -57,10 +57,10 @@ stage() {
 }
 
 # fail TEXT [STATUS]: says why, and ends the job with that exit status (1 if it would be 0).
-FAILED=
+FAILED='' SETTLED=''
 fail() {
   local code=${2:-1}
-  pause # it may have failed because the job is being ended: then this script's own TERM is near
+  [ -n "$SETTLED" ] || pause # it may have failed because the job is being ended: then this script's own TERM is near
   [ "$code" != 0 ] || code=1
   FAILED=$1
   event "$STAGE" failed "$1"
@@ -71,7 +71,8 @@ fail() {
 # run_step NAME "NODE NODE ..." BODY: runs BODY (bash) on each of the nodes, as one job step. If one
 # task fails, Slurm ends the others. Rank n's output is in logs/NAME-n.log, srun's in logs/NAME.srun.
 run_step() {
-  local name=$1 body=$3 node hosts='' count=0 code=0 asks=0 srun first
+  local name=$1 body=$3 node hosts='' count=0 code=0 asks=0 srun='' first
+  trap 'asks=$((asks + 1)); [ -z "$srun" ] || end_step "$name" "$srun" "$asks"' TERM
   for node in $2; do hosts+=${hosts:+,}${HOST[node]} count=$((count + 1)); done
   rm -f "$RUN/steps/$name"
   srun --job-name="$name" --overlap --nodelist="$hosts" --nodes="$count" --ntasks="$count" \
@@ -82,7 +83,7 @@ run_step() {
     --output="$RUN/logs/$name-%t.log" \
     bash -c "$body" "$name" </dev/null 2>>"$RUN/logs/$name.srun" &
   srun=$!
-  trap 'asks=$((asks + 1)) && end_step "$name" "$srun" "$asks"' TERM
+  [ "$asks" = 0 ] || end_step "$name" "$srun" "$asks"
   wait "$srun" || code=$?
   while kill -0 "$srun" 2>/dev/null; do code=0 && wait "$srun" || code=$?; done
   # with a failure, srun's own status is the highest of all tasks; ours is that of the first to fail
@@ -146,11 +147,12 @@ hosts_of() { # hosts_of "NODE NODE ..."
 
 # keep_worker NAME NODES BODY: a worker group. Once the deployment has been ready, a group that ends
 # is started again (at most 3 times, after a pause that doubles); the others keep serving.
-# SIGUSR1 says that the group is lost (its node does not answer): then its step is ended first.
+# SIGUSR1 says that the group is lost (its node does not answer, or it was started again and does not
+# serve): then its step is ended first.
 keep_worker() {
-  local name=$1 code tries=0 stopping='' lost step
+  local name=$1 code tries=0 stopping='' lost step='' rejoin=''
   echo "$BASHPID" >"$RUN/steps/$name.keeper" || true
-  trap 'stopping=1; kill -TERM "$step" 2>/dev/null || true' TERM
+  trap 'stopping=1; kill -TERM ${step:+"$step"} ${rejoin:+"$rejoin"} 2>/dev/null || true' TERM
   trap 'lost=1' USR1
   while :; do
     code=0 lost=''
@@ -165,11 +167,14 @@ keep_worker() {
     if [ -n "$stopping" ] || ! kill -0 $$ 2>/dev/null || [ ! -e "$RUN/endpoint.json" ] || [ "$tries" -ge 3 ]; then
       exit "$code"
     fi
+    [ -z "$rejoin" ] || kill -TERM "$rejoin" 2>/dev/null || true
     tries=$((tries + 1))
     event "$name" restarting "exit status $code, restart $tries"
     say "$name ended (exit status $code); restart $tries, the other workers go on serving"
-    # takes it off the frontend's list, waits for the new one, has it answer and warms it
+    # takes it off the frontend's list, waits for the new one, has it answer and warms it; sends SIGUSR1
+    # if that does not come to an end
     "$SGL_LAUNCH" job rejoin "$RUN" "$name" </dev/null &
+    rejoin=$!
     pause $((2 ** (tries - 1)))
     [ -z "$stopping" ] || exit "$code"
   done
@@ -183,6 +188,7 @@ died() {
   local name=$1 code=0 host rank log
   wait "${PID[$name]}" || code=$?
   pause # it may have ended because the job is being ended: then this script's own TERM is near
+  SETTLED=1
   read -r host rank _ <<<"$(step_failure "$name")" || true
   host=${host:-$(hosts_of "${NODES[$name]}")} log=$RUN/logs/$name-${rank:-0}.log
   unset "PID[$name]"
@@ -254,6 +260,7 @@ stop() {
   clock
   begin=$NOW
   wait_tiers $((begin + GRACE / 4)) helper frontend
+  rm -f "$RUN/endpoint.json" # a helper may just have written it
   ask worker
   wait_tiers $((begin + GRACE * 7 / 8)) worker
   ask service
@@ -374,11 +381,11 @@ read_nodes() {
 }
 
 find_nodes() {
-  srun --job-name=who --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
+  timeout --kill-after=3 60 srun --job-name=who --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
     --ntasks-per-node=1 --mem=0 --cpu-bind=none \
     bash -c "$(declare -f node_facts); node_facts \"\$SLURM_NODEID\" \"\$SLURMD_NODENAME\" \"\$1\"" \
     who '' >"$RUN/who" 2>"$RUN/logs/who.srun" ||
-    fail "a node could not name its address: $(tail -n 3 "$RUN/logs/who.srun")"
+    fail "a node could not name its address within 60 s: $(tail -n 3 "$RUN/logs/who.srun")"
 }
 
 # --- Ports: a block of 256 that is free on every node; other jobs may share them -----------------
@@ -677,9 +684,13 @@ fi
 # --- Serve: until the job is ended, or a process ends that should not have ------------------------------
 stage serve
 say "serving at http://$FRONTEND_ADDR:$FRONTEND_PORT"
+again=0 # when the monitor may be started again
 while :; do
   watch
   # says which workers have vanished from etcd though their steps live: their nodes are gone
-  alive monitor || start_helper monitor "$RUN"
+  if clock && ! alive monitor && [ "$NOW" -ge "$again" ]; then
+    start_helper monitor "$RUN"
+    again=$((NOW + 10))
+  fi
   pause
 done

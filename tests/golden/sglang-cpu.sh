@@ -44,10 +44,10 @@ stage() {
 }
 
 # fail TEXT [STATUS]: says why, and ends the job with that exit status (1 if it would be 0).
-FAILED=
+FAILED='' SETTLED=''
 fail() {
   local code=${2:-1}
-  pause # it may have failed because the job is being ended: then this script's own TERM is near
+  [ -n "$SETTLED" ] || pause # it may have failed because the job is being ended: then this script's own TERM is near
   [ "$code" != 0 ] || code=1
   FAILED=$1
   event "$STAGE" failed "$1"
@@ -136,11 +136,12 @@ hosts_of() { # hosts_of "NODE NODE ..."
 
 # keep_worker NAME NODES BODY: a worker group. Once the deployment has been ready, a group that ends
 # is started again (at most 3 times, after a pause that doubles); the others keep serving.
-# SIGUSR1 says that the group is lost (its node does not answer): then its step is ended first.
+# SIGUSR1 says that the group is lost (its node does not answer, or it was started again and does not
+# serve): then its step is ended first.
 keep_worker() {
-  local name=$1 code tries=0 stopping='' lost step
+  local name=$1 code tries=0 stopping='' lost step='' rejoin=''
   echo "$BASHPID" >"$RUN/steps/$name.keeper" || true
-  trap 'stopping=1; kill -TERM "$step" 2>/dev/null || true' TERM
+  trap 'stopping=1; kill -TERM ${step:+"$step"} ${rejoin:+"$rejoin"} 2>/dev/null || true' TERM
   trap 'lost=1' USR1
   while :; do
     code=0 lost=''
@@ -155,11 +156,14 @@ keep_worker() {
     if [ -n "$stopping" ] || ! kill -0 $$ 2>/dev/null || [ ! -e "$RUN/endpoint.json" ] || [ "$tries" -ge 3 ]; then
       exit "$code"
     fi
+    [ -z "$rejoin" ] || kill -TERM "$rejoin" 2>/dev/null || true
     tries=$((tries + 1))
     event "$name" restarting "exit status $code, restart $tries"
     say "$name ended (exit status $code); restart $tries, the other workers go on serving"
-    # takes it off the frontend's list, waits for the new one, has it answer and warms it
+    # takes it off the frontend's list, waits for the new one, has it answer and warms it; sends SIGUSR1
+    # if that does not come to an end
     setpriv --pdeathsig TERM "$SGL_LAUNCH" job rejoin "$RUN" "$name" </dev/null &
+    rejoin=$!
     pause $((2 ** (tries - 1)))
     [ -z "$stopping" ] || exit "$code"
   done
@@ -173,6 +177,7 @@ died() {
   local name=$1 code=0 host rank log
   wait "${PID[$name]}" || code=$?
   pause # it may have ended because the job is being ended: then this script's own TERM is near
+  SETTLED=1
   read -r host rank _ <<<"$(step_failure "$name")" || true
   host=${host:-$(hosts_of "${NODES[$name]}")} log=$RUN/logs/$name-${rank:-0}.log
   unset "PID[$name]"
@@ -244,6 +249,7 @@ stop() {
   clock
   begin=$NOW
   wait_tiers $((begin + GRACE / 4)) helper frontend
+  rm -f "$RUN/endpoint.json" # a helper may just have written it
   ask worker
   wait_tiers $((begin + GRACE * 7 / 8)) worker
   ask service
@@ -646,9 +652,13 @@ fi
 # --- Serve: until the job is ended, or a process ends that should not have ------------------------------
 stage serve
 say "serving at http://$FRONTEND_ADDR:$FRONTEND_PORT"
+again=0 # when the monitor may be started again
 while :; do
   watch
   # says which workers have vanished from etcd though their steps live: their nodes are gone
-  alive monitor || start_helper monitor "$RUN"
+  if clock && ! alive monitor && [ "$NOW" -ge "$again" ]; then
+    start_helper monitor "$RUN"
+    again=$((NOW + 10))
+  fi
   pause
 done
