@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -18,6 +19,9 @@ from launcher.runfolder import RunFolder
 def command() -> None:
     """Parts of a running job."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    script = os.environ.get("SGL_SCRIPT_PID", "")
+    if script and not Path("/proc", script).exists():  # killed before it could be known who ends with it
+        sys.exit(143)
 
 
 @command.command("python")

@@ -330,7 +330,7 @@ LAUNCH_PYTHON=$("$SGL_LAUNCH" job python) ||
   fail "sgl-launch does not run on $(hostname): put it on PATH, or its full path in SGL_LAUNCH"
 # Where services keep their data on a node; another job can have this job's number.
 SCRATCH_NAME=sgl-launch-$UID-$JOB_ID-$$
-export RUN LAUNCH_PYTHON SCRATCH_NAME PATH=$PATH:${LAUNCH_PYTHON%/*}
+export RUN LAUNCH_PYTHON SCRATCH_NAME SGL_SCRIPT_PID=$$ PATH=$PATH:${LAUNCH_PYTHON%/*}
 
 # --- Who: every node of the plan is this machine ----------------------------------------------------
 # node_facts INDEX HOST [INTERFACE]: prints "INDEX HOST ADDRESS INTERFACE PORT,PORT,..."

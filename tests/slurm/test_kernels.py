@@ -56,7 +56,7 @@ def test_built_once_and_unpacked_on_every_node(launcher: Launcher, folder: Path,
     archives = list((folder / "cache").glob("deepgemm-*"))
     assert len([a for a in archives if a.name.endswith(".tar.gz")]) == 1, archives
     for node in cluster.hosts:
-        found = cluster.run("ls /tmp/kernels-0/cache | wc -l", node).stdout.strip()
+        found = cluster.run("ls /tmp/kernels-0/*/cache | wc -l", node).stdout.strip()
         assert found == "8", f"{node}: {found}"
         # node-local, so each test starts with none
     workers = [p for n in cluster.hosts for p in cluster.processes(n) if "dynamo.mocker" in p.argv]
@@ -99,13 +99,13 @@ def test_a_killed_build_leaves_nothing_half_written(launcher: Launcher, folder: 
     assert done.returncode == 0, done.stdout + done.stderr
     cluster = launcher.cluster
     wait_until(
-        lambda: cluster.run("ls /tmp/kernels-0/cache 2>/dev/null | wc -l", "n001").stdout.strip() not in ("", "0"),
+        lambda: cluster.run("ls /tmp/kernels-0/*/cache 2>/dev/null | wc -l", "n001").stdout.strip() not in ("", "0"),
         30,
         "the first kernel",
     )
     assert launcher("cancel", "dsr1-kernels").returncode == 0
     assert not list((folder / "cache").glob("deepgemm-*.tar.gz"))
-    bad = cluster.run("for k in /tmp/kernels-0/cache/*; do [ -s $k/kernel.cubin ] || echo $k; done", "n001").stdout
+    bad = cluster.run("for k in /tmp/kernels-0/*/cache/*; do [ -s $k/kernel.cubin ] || echo $k; done", "n001").stdout
     assert bad == ""
     script.write_text(script.read_text().replace("STANDIN_SLEEP=1 ", ""))
     done = launcher("warmup", "--kernels", str(ROOT / "configs/dsr1.yaml"), *words)
