@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,18 @@ from launcher.errors import WorkError
 from launcher.runfolder import RunFolder
 
 
+def _end(*_: object) -> None:
+    """Exit, by force a second later: a library that catches everything would swallow the exit."""
+    force = threading.Timer(1.0, os._exit, [143])
+    force.daemon = True
+    force.start()
+    sys.exit(143)
+
+
 @click.group("job", hidden=True)
 def command() -> None:
     """Parts of a running job."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _end)
     script = os.environ.get("SGL_SCRIPT_PID", "")
     if script and not Path("/proc", script).exists():  # killed before it could be known who ends with it
         sys.exit(143)

@@ -1,26 +1,17 @@
 #!/bin/bash
-# h200-one: dsv3-2l on 1 nodes, made by sgl-launch VERSION.
+# h200-one: dsv3-2l on this machine, made by sgl-launch VERSION.
 #
-# Submit it with `sbatch` from a folder that every node sees. It needs bash 4.4 or newer, Slurm
-# 22.05 or newer, and the command sgl-launch on PATH (or its full path in SGL_LAUNCH).
-# Stages, from top to bottom: who, ports, keys, services, workers, frontend, ready, warm-up, serve;
-# stop. Start reading at "Stages".
-#SBATCH --job-name=h200-one
-#SBATCH --nodes=1
-#SBATCH --ntasks-per-node=1
-#SBATCH --gpus-per-node=2
+# The same stages as on Slurm, with processes in place of job steps: who, ports, keys, services,
+# workers, frontend, ready, warm-up, serve; stop. Start reading at "Stages". It needs bash 4.4 or
+# newer and the command sgl-launch on PATH (or its full path in SGL_LAUNCH).
 
 set -euo pipefail
 
-export JOB_ID=$SLURM_JOB_ID
+JOB_ID=${SGL_JOB_ID:-L$$}
+export JOB_ID SGL_JOB_ID=$JOB_ID
 RUNS=runs
-case $RUNS in /*) ;; *) RUNS=$SLURM_SUBMIT_DIR/$RUNS ;; esac
+case $RUNS in /*) ;; *) RUNS=$PWD/$RUNS ;; esac
 RUN=$RUNS/h200-one-$JOB_ID
-# Steps get the job's whole environment, whatever --export the job itself was submitted with.
-export SLURM_EXPORT_ENV=ALL
-# What a step inherits from the batch step's own resources would only limit it.
-unset SLURM_CPU_BIND SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU SLURM_MEM_PER_NODE SLURM_CPUS_PER_TASK \
-  SLURM_TRES_PER_TASK SLURM_NTASKS_PER_NODE SLURM_NTASKS
 
 # --- What is said and recorded ------------------------------------------------------------------------
 # A full disk loses these lines, not the job: hence each `|| true`. And all is done by bash itself: when
@@ -64,52 +55,57 @@ fail() {
   exit "$code"
 }
 
-# run_step NAME "NODE NODE ..." BODY: runs BODY (bash) on each of the nodes, as one job step. If one
-# task fails, Slurm ends the others. Rank n's output is in logs/NAME-n.log, srun's in logs/NAME.srun.
+# run_step NAME "NODE NODE ..." BODY: runs BODY (bash) once for each of the nodes, which all are this
+# machine, as srun would: if one rank ends, the others are ended. Rank n's output is in
+# logs/NAME-n.log. Each rank has a process group of its own, so that nothing of it is left.
 run_step() {
-  local name=$1 body=$3 node hosts='' count=0 code=0 asks=0 srun='' first
-  trap 'asks=$((asks + 1)); [ -z "$srun" ] || end_step "$name" "$srun" "$asks"' TERM
-  for node in $2; do hosts+=${hosts:+,}${HOST[node]} count=$((count + 1)); done
-  rm -f "$RUN/steps/$name"
-  srun --job-name="$name" --overlap --nodelist="$hosts" --nodes="$count" --ntasks="$count" \
-    --ntasks-per-node=1 --kill-on-bad-exit=1 --wait=3 --mem=0 --cpu-bind=none --unbuffered --open-mode=append \
-    --output="$RUN/logs/$name-%t.log" \
-    bash -c "$body" "$name" </dev/null 2>>"$RUN/logs/$name.srun" &
-  srun=$!
-  [ "$asks" = 0 ] || end_step "$name" "$srun" "$asks"
-  wait "$srun" || code=$?
-  while kill -0 "$srun" 2>/dev/null; do code=0 && wait "$srun" || code=$?; done
-  # with a failure, srun's own status is the highest of all tasks; ours is that of the first to fail
-  read -r _ _ first <<<"$(step_failure "$name")" || true
-  return "${first:-$code}"
+  local name=$1 body=$3 node rank=0 pid code=0 pids=() asked=0
+  trap 'asked=$((asked + 1))' TERM
+  for node in $2; do
+    RANK=$rank GPU_OFFSET=$((node * 2)) \
+      setsid setpriv --pdeathsig TERM \
+      bash -c "$body" "$name" </dev/null >>"$RUN/logs/$name-$rank.log" 2>&1 &
+    pids+=("$!") rank=$((rank + 1))
+    printf '%s %s\n' "$!" "$name-$((rank - 1))" >>"$RUN/processes" || true
+  done
+  # until one has ended, this step is asked to end, or the job's script has died
+  while [ "$asked" = 0 ] && all_live "${pids[@]}" && kill -0 $$ 2>/dev/null; do pause 0.2; done 2>/dev/null
+  for rank in "${!pids[@]}"; do
+    if ! kill -0 "${pids[rank]}" 2>/dev/null && [ "$asked" = 0 ]; then
+      wait "${pids[rank]}" 2>/dev/null || code=$?
+      echo "$(hostname) $rank" >>"$RUN/logs/$name.failed" || true # also with a full disk, end the others
+      break
+    fi
+  done
+  end_groups "${pids[@]}"
+  return "$code"
 }
 
-# end_step NAME SRUN TIME: asks a step's processes to end; the second time by force, by a TERM to its
-# srun, which kills them at once. A node that is gone lets srun wait even then: the third time is for
-# srun itself. (After scancel Slurm refuses to ask them again: they know.)
-end_step() {
-  local id
-  id=$(cat "$RUN/steps/$1" 2>/dev/null) || true
-  case ${id:+step}$3 in
-    step1) timeout 3 scancel --signal=TERM "$JOB_ID.$id" 2>/dev/null || true ;;
-    1 | *2) kill -TERM "$2" 2>/dev/null || true ;;
-    *) kill -KILL "$2" 2>/dev/null || true ;;
-  esac
+# all_live PID...: whether none of them has ended (kill itself is content with one that lives).
+all_live() {
+  local pid
+  for pid in "$@"; do kill -0 "$pid" 2>/dev/null || return 1; done
 }
 
-# step_failure NAME: prints "HOST RANK STATUS" of the task of that step that failed first, as srun
-# tells it: "srun: error: n003: task 1: Exited with exit code 1".
-step_failure() {
-  local line
-  line=$(grep -m1 -E 'error: [^ ]+: tasks? [0-9]' "$RUN/logs/$1.srun" 2>/dev/null) || return 0
-  [[ $line =~ error:\ ([^ ]+):\ tasks?\ ([0-9]+)[^:]*:\ (.*) ]] || return 0
-  set -- "${BASH_REMATCH[@]}"
-  case $4 in
-    *"exit code "*) echo "$2 $3 ${4##*exit code }" ;;
-    Killed*) echo "$2 $3 137" ;;
-    *) echo "$2 $3" ;;
-  esac
+# end_groups PID...: ends these process groups, by force those that are there after a while; if the
+# script asked for it, then when it asks again.
+end_groups() {
+  local pid deadline
+  clock
+  deadline=$((NOW + GRACE))
+  for pid in "$@"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+  for pid in "$@"; do
+    while clock && kill -0 -- "-$pid" 2>/dev/null; do
+      if [ "$asked" = 1 ] && kill -0 $$ 2>/dev/null; then deadline=$((NOW + GRACE)); fi
+      [ "$asked" -lt 2 ] && [ "$NOW" -lt "$deadline" ] || break
+      pause 0.1
+    done
+    kill -KILL -- "-$pid" 2>/dev/null || true
+  done
 }
+
+# step_failure NAME: prints "HOST RANK" of the rank of that step that ended first.
+step_failure() { tail -n 1 "$RUN/logs/$1.failed" 2>/dev/null || true; }
 
 # --- The processes that this script started ----------------------------------------------------------
 GRACE=20.0 GRACE=${GRACE%.*}
@@ -166,7 +162,7 @@ keep_worker() {
     say "$name ended (exit status $code); restart $tries, the other workers go on serving"
     # takes it off the frontend's list, waits for the new one, has it answer and warms it; sends SIGUSR1
     # if that does not come to an end
-    "$SGL_LAUNCH" job rejoin "$RUN" "$name" </dev/null &
+    setpriv --pdeathsig TERM "$SGL_LAUNCH" job rejoin "$RUN" "$name" </dev/null &
     rejoin=$!
     pause $((2 ** (tries - 1)))
     [ -z "$stopping" ] || exit "$code"
@@ -217,7 +213,7 @@ helper() {
 }
 start_helper() {
   local name=$1
-  "$SGL_LAUNCH" job "$@" </dev/null &
+  setpriv --pdeathsig TERM "$SGL_LAUNCH" job "$@" </dev/null &
   PID[$name]=$! TIER[$name]=helper
 }
 
@@ -310,7 +306,7 @@ cat >"$RUN/plan.json" <<'END_OF_PLAN'
  "schema": 1,
  "name": "h200-one",
  "engine": "dynamo",
- "cluster": "slurm",
+ "cluster": "local",
  "nodes": 1,
  "spare_nodes": 0,
  "gpus_per_node": 2,
@@ -337,7 +333,7 @@ LAUNCH_PYTHON=$("$SGL_LAUNCH" job python) ||
 SCRATCH_NAME=sgl-launch-$UID-$JOB_ID-$$
 export RUN LAUNCH_PYTHON SCRATCH_NAME SGL_SCRIPT_PID=$$ PATH=$PATH:${LAUNCH_PYTHON%/*}
 
-# --- Who: each node's host name, address and interface, and its ports in use, in one step -----------
+# --- Who: every node of the plan is this machine ------------------------------------------------------
 # node_facts INDEX HOST [INTERFACE]: prints "INDEX HOST ADDRESS INTERFACE PORT,PORT,..."
 # The interface is the one asked for, else the one of the default route, else the first with a
 # global address. The ports are those that something listens on.
@@ -373,12 +369,14 @@ read_nodes() {
   printf '%s\n' "$SGL_NODES" >"$RUN/hosts"
 }
 
+# Each node has an address of its own (all of 127.0.0.0/8 is this machine): the ranks of a group have the
+# same ports, each on its node.
 find_nodes() {
-  timeout --kill-after=3 60 srun --job-name=who --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
-    --ntasks-per-node=1 --mem=0 --cpu-bind=none \
-    bash -c "$(declare -f node_facts); node_facts \"\$SLURM_NODEID\" \"\$SLURMD_NODENAME\" \"\$1\"" \
-    who '' >"$RUN/who" 2>"$RUN/logs/who.srun" ||
-    fail "a node could not name its address within 60 s: $(tail -n 3 "$RUN/logs/who.srun")"
+  local node index host rest
+  for ((node = 0; node < 1; node++)); do
+    read -r index host _ rest <<<"$(node_facts "$node" "$(hostname)" lo)"
+    echo "$index $host 127.0.$((node / 250)).$((node % 250 + 1)) $rest"
+  done >"$RUN/who"
 }
 
 # --- Ports: a block of 256 that is free on every node; other jobs may share them -----------------
@@ -397,6 +395,7 @@ choose_ports() {
   PORT_BASE=0
   if [ "$PORT_BASE" = 0 ]; then
     # Start from the job's number, so that jobs which start together look at different blocks.
+    number=$$ # or this script's: jobs of two run folders may have the same
     blocks=$(((32768 - first) / 256))
     for ((try = 0; try < blocks; try++)); do
       PORT_BASE=$((first + (10#$number + try) % blocks * 256))

@@ -333,7 +333,7 @@ LAUNCH_PYTHON=$("$SGL_LAUNCH" job python) ||
 SCRATCH_NAME=sgl-launch-$UID-$JOB_ID-$$
 export RUN LAUNCH_PYTHON SCRATCH_NAME SGL_SCRIPT_PID=$$ PATH=$PATH:${LAUNCH_PYTHON%/*}
 
-# --- Who: every node of the plan is this machine ----------------------------------------------------
+# --- Who: every node of the plan is this machine ------------------------------------------------------
 # node_facts INDEX HOST [INTERFACE]: prints "INDEX HOST ADDRESS INTERFACE PORT,PORT,..."
 # The interface is the one asked for, else the one of the default route, else the first with a
 # global address. The ports are those that something listens on.
@@ -369,11 +369,14 @@ read_nodes() {
   printf '%s\n' "$SGL_NODES" >"$RUN/hosts"
 }
 
+# Each node has an address of its own (all of 127.0.0.0/8 is this machine): the ranks of a group have the
+# same ports, each on its node.
 find_nodes() {
-  local node
+  local node index host rest
   for ((node = 0; node < 1; node++)); do
-    node_facts "$node" "$(hostname)" lo
-  done >"$RUN/who" || fail "this machine has no such interface"
+    read -r index host _ rest <<<"$(node_facts "$node" "$(hostname)" lo)"
+    echo "$index $host 127.0.$((node / 250)).$((node % 250 + 1)) $rest"
+  done >"$RUN/who"
 }
 
 # --- Ports: a block of 256 that is free on every node; other jobs may share them -----------------

@@ -1,7 +1,7 @@
-"""`make sglang-cpu`: real SGLang on this machine, three ways, which must say the same.
+"""`make sglang-cpu`: real SGLang on this machine, five ways, which must say the same.
 
-Serves configs/sglang-cpu.yaml (prefill and decode under Dynamo), the same aggregated, and
-configs/sglang-cpu-native.yaml (SGLang's own router), asks each the same questions at temperature 0,
+Serves configs/sglang-cpu.yaml (prefill and decode under Dynamo), the same aggregated, on one node and
+over two, and configs/sglang-cpu-native.yaml (SGLang's own router), asks each the same questions at temperature 0,
 ends it, and looks for processes that are left. Prints a table for docs/results.md; exit status 1 if
 a text differs or something is left.
 """
@@ -108,6 +108,7 @@ def main() -> int:
         serve("prefill and decode under Dynamo", folder, "configs/sglang-cpu.yaml"),
         serve("aggregated under Dynamo", folder, "configs/sglang-cpu.yaml", *alone),
         serve("prefill and decode, SGLang's router", folder, "configs/sglang-cpu-native.yaml"),
+        serve("aggregated over two nodes (TP 2) under Dynamo", folder, "configs/sglang-cpu-agg2.yaml"),
         serve("aggregated, SGLang's router", folder, "configs/sglang-cpu-native.yaml", *alone),
     ]
     print("| way | submit to ready (s) | first chat (s) | later chats (s) | cancel (s) | text |")
