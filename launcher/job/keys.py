@@ -16,6 +16,10 @@ _LIFETIME = datetime.timedelta(days=365)  # longer than any job
 _SKEW = datetime.timedelta(days=1)  # clocks of nodes differ
 
 
+# What the server's certificate says besides addresses: Dynamo's frontend is reached at one that it chooses.
+SERVER_NAME = "sgl-launch"
+
+
 def make_keys(folder: Path, addresses: Sequence[str], nats_user: str, nats_tls: bool) -> None:
     """Write ca.pem, server.pem/.key, client.pem/.key, nats-password and nats.conf.
 
@@ -76,7 +80,7 @@ def _certificate(name: str, key: object, ca: object, ca_key: object, addresses: 
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     if addresses:
-        names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+        names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName(SERVER_NAME)]
         names += [x509.IPAddress(ipaddress.ip_address(a)) for a in dict.fromkeys(addresses)]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return builder.sign(ca_key, hashes.SHA256())  # type: ignore[arg-type]

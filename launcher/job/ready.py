@@ -19,6 +19,7 @@ from collections.abc import Callable
 from launcher.errors import WorkError
 from launcher.job.deployment import Deployment, GroupAddress, etcd_client, expected_workers
 from launcher.job.registry import Registration, registrations
+from launcher.job.requestplane import check_tls
 from launcher.runfolder import RunFolder
 
 Say = Callable[[str], None]
@@ -33,6 +34,7 @@ def wait_until_ready(run: RunFolder, deployment: Deployment, timeout: float, say
     begin = time.monotonic()
     if deployment.health is None:
         _wait_registered(run, deployment, begin, timeout, say)
+        check_tls(deployment)
     elif deployment.health:
         _wait_healthy(run, deployment, deployment.health, begin, timeout, say)
     else:

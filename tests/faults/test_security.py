@@ -129,6 +129,20 @@ def test_nobody_gets_in_on_this_machine(tmp_path: Path) -> None:
         assert launcher.kill_all() == []
 
 
+def test_a_dynamo_without_tls_on_the_request_plane_is_refused(tmp_path: Path) -> None:
+    """The tests' Dynamo, 1.4, ignores that it should speak TLS: better no deployment than an open one."""
+    launcher = LocalLauncher(tmp_path)
+    try:
+        done = launcher("submit", str(ROOT / "configs/local.yaml"), "--cluster", "local", *SMALL, "--wait", "ready",
+                        "--set=security.request_plane=tls", timeout=60)  # fmt: skip
+        assert done.returncode == 1, done
+        (out,) = (tmp_path / "runs").glob("*.out")
+        assert "does not speak it" in out.read_text(), out.read_text()
+        assert "Dynamo 1.5 or newer is needed" in out.read_text()
+    finally:
+        assert launcher.kill_all() == []
+
+
 def test_open_services_let_in_and_say_so(launcher: Launcher, cluster: Cluster) -> None:
     run = launcher.start(launcher.write(small()), sets=["security.services=open"])
     base = run.json("placement.json")["port_base"]
