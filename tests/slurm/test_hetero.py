@@ -120,8 +120,11 @@ def test_the_first_component_s_options_are_not_the_second_s(launcher: Launcher) 
     """Slurm hands some on; the script takes them back."""
     text = json.loads(config())
     text["prefill"]["slurm"]["exclude"] = "n001"
-    run = launcher.start(launcher.write(json.dumps(text)), wait=None, sbatch=["--hold"])
-    assert [c["ExcNodeList"] for c in components(run)] == ["n001", ""]
+    options = ["--hold", "--comment=both", ":", "--nodelist=n002"]
+    run = launcher.start(launcher.write(json.dumps(text)), wait=None, sbatch=options)
+    # n002 is there because Slurm keeps each component from the nodes that another one names
+    assert [c["ExcNodeList"] for c in components(run)] == ["n[001-002]", ""]
+    assert [(c["Comment"], c["ReqNodeList"]) for c in components(run)] == [("both", "(null)"), ("both", "n002")]
     assert {c["JobState"] for c in components(run)} == {"PENDING"}
     assert run.status()["state"] == "PENDING"
     assert launcher("cancel", str(run.job)).returncode == 0
