@@ -45,7 +45,7 @@ def number_of(components: Sequence[Component], node: int) -> int:
 
 def component_problems(config: Config, source: Source) -> list[Problem]:
     """What a heterogeneous job of Slurm can't have."""
-    if not config.heterogeneous:
+    if not config.heterogeneous or set(config.roles) != {"prefill", "decode"}:
         return []
     problems = []
     role = next(name for name, its in config.roles.items() if its.own_slurm)
@@ -56,7 +56,21 @@ def component_problems(config: Config, source: Source) -> list[Problem]:
         if getattr(config.on_failure, key) == "requeue":
             message = f"{role}.slurm makes it a heterogeneous job, for which Slurm can't leave out the node that failed"
             problems.append(source.problem(f"{message}; choose restart or stop", "on_failure", key))
-    return problems
+    return problems + _handed_on(config, source)
+
+
+def _handed_on(config: Config, source: Source) -> list[Problem]:
+    """Slurm hands the first component's account and QOS on to the second, and takes no empty ones."""
+    first, second = config.roles
+    given = {role: config.slurm_of(role).options for role in (first, second)}
+    return [
+        source.problem(
+            f"Slurm would take {first}'s {key} for {second}'s nodes as well; set {second}.slurm.{key} too",
+            *(first, "slurm", key),
+        )
+        for key in ("account", "qos")
+        if given[first].get(key) and not given[second].get(key)
+    ]
 
 
 def components_json(components: Sequence[Component], config: Config) -> list[dict[str, Any]]:

@@ -56,8 +56,8 @@ WHOLE_JOB = frozenset(
     reboot requeue signal stepmgr time time-min uid verbose wait wait-all-nodes wckey x11""".split()
 )
 
-# Slurm hands them on from the first component to the second, unless that has its own: an empty value does.
-HANDED_ON = ("account", "exclude", "qos", "reservation")
+# Slurm hands them on from the first component to the second unless that has its own: an empty one will do.
+HANDED_ON = ("exclude", "reservation")
 
 
 def slurm_problems(config: Config, source: Source) -> list[Problem]:

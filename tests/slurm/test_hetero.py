@@ -119,12 +119,17 @@ def test_check_asks_slurm_about_both(launcher: Launcher) -> None:
 def test_the_first_component_s_options_are_not_the_second_s(launcher: Launcher) -> None:
     """Slurm hands some on; the script takes them back."""
     text = json.loads(config())
-    text["prefill"]["slurm"]["exclude"] = "n001"
+    cluster = launcher.cluster
+    made = "reservationname=mine starttime=now duration=60 users=root nodes=n003,n004 flags=ignore_jobs"
+    cluster.run(["scontrol", "create", "reservation", *made.split()], check=True)
+    text["prefill"]["slurm"].update(exclude="n001", reservation="mine")
     options = ["--hold", "--comment=both", ":", "--nodelist=n002"]
     run = launcher.start(launcher.write(json.dumps(text)), wait=None, sbatch=options)
     # n002 is there because Slurm keeps each component from the nodes that another one names
     assert [c["ExcNodeList"] for c in components(run)] == ["n[001-002]", ""]
     assert [(c["Comment"], c["ReqNodeList"]) for c in components(run)] == [("both", "(null)"), ("both", "n002")]
+    assert [c.get("Reservation") for c in components(run)] == ["mine", None]
     assert {c["JobState"] for c in components(run)} == {"PENDING"}
     assert run.status()["state"] == "PENDING"
     assert launcher("cancel", str(run.job)).returncode == 0
+    cluster.run(["scontrol", "delete", "reservationname=mine"], check=True)

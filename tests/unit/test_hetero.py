@@ -137,6 +137,20 @@ def test_what_does_not_go_together(more: str, message: str) -> None:
     assert plan_of(f"{HETERO}{more}\n", "local").heterogeneous  # here it makes no difference
 
 
+@pytest.mark.parametrize("key", ["account", "qos"])
+def test_what_slurm_would_hand_on(key: str) -> None:
+    text = roles(f"{{args: {{tp-size: 8}}, slurm: {{{key}: x}}}}", "{args: {tp-size: 8}, slurm: {partition: b}}")
+    advice = f"Slurm would take prefill's {key} for decode's nodes as well; set decode.slurm.{key} too"
+    assert problem(text) == f"c.yaml:3:39: prefill.slurm.{key}: {advice}"
+    assert plan_of(text, sets=[f"decode.slurm.{key}=y"]).heterogeneous
+    assert plan_of(text, sets=[f"slurm.{key}=y"]).heterogeneous
+
+
+def test_a_role_alone() -> None:
+    said = problem("name: t\nmodel: {path: /m}\nprefill: {slurm: {partition: a}}\n")
+    assert "there is no `decode`" in said
+
+
 def test_an_aggregated_deployment_has_one_kind() -> None:
     with pytest.raises(InputError) as error:
         load("name: t\nmodel: {path: /m}\naggregated:\n  slurm: {partition: a}\n")
