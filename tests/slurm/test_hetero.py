@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 from .cluster import Cluster, wait_until
-from .deploy import Launcher, Run, check_nothing_left, shared_folder, small
+from .deploy import REHEARSAL, Launcher, Run, check_nothing_left, shared_folder, small
 from .test_placement import heads, visible_gpus
 
 # decode's partition has the nodes that Slurm lists first, so that an order by name would be wrong
-PARTITIONS = "PartitionName=h200 Nodes=n[001-002] State=UP\nPartitionName=h100 Nodes=n[003-004] State=UP"
-PREFILL, DECODE = ["n003", "n004"], ["n001", "n002"]
+PARTITIONS = "PartitionName=h200 Nodes=n[001-004] State=UP\nPartitionName=h100 Nodes=n[005-006] State=UP"
+PREFILL, DECODE = ["n005", "n006"], ["n001", "n002"]
 
 
 @pytest.fixture
 def launcher(cluster_of: Callable[..., Cluster]) -> Iterator[Launcher]:
-    """Two nodes of 4 GPUs in the partition h200, two of 8 in h100."""
-    made = cluster_of(names=["n[001-002]", "n[003-004]"], gpus=[4, 8], extra_conf=PARTITIONS)
+    """Four nodes of 4 GPUs in the partition h200, two of 8 in h100."""
+    made = cluster_of(names=["n[001-004]", "n[005-006]"], gpus=[4, 8], extra_conf=PARTITIONS)
     with shared_folder(made) as folder:
         yield Launcher(made, folder)
 
@@ -46,13 +46,13 @@ def test_a_job_of_two_partitions(launcher: Launcher) -> None:
     run = launcher.start(launcher.write(config(preflight=True)))
     assert heads(run) == {"prefill-0": PREFILL, "decode-0": DECODE}
     found = [(c["HetJobOffset"], c["Partition"], c["NodeList"], c["TresPerNode"]) for c in components(run)]
-    assert found == [("0", "h100", "n[003-004]", "gres:gpu:8"), ("1", "h200", "n[001-002]", "gres:gpu:4")]
+    assert found == [("0", "h100", "n[005-006]", "gres:gpu:8"), ("1", "h200", "n[001-002]", "gres:gpu:4")]
     for group, nodes, gpus in (("prefill-0", PREFILL, "0,1,2,3,4,5,6,7"), ("decode-0", DECODE, "0,1,2,3")):
         for node in nodes:
             (process,) = run.rank_processes(node, group)
             assert visible_gpus(cluster, node, process) == gpus
     # services and the frontend are on the head prefill node
-    assert run.url.startswith(f"http://{cluster.address('n003')}:")
+    assert run.url.startswith(f"http://{cluster.address('n005')}:")
     run.chat("n002")
     # the preflight stage named the nodes as the plan counts them, and asked both partitions
     rows = run.path.joinpath("preflight.txt").read_text().splitlines()
@@ -77,6 +77,16 @@ def test_a_job_of_two_partitions(launcher: Launcher) -> None:
     check_nothing_left(cluster)
 
 
+def test_the_shipped_config(launcher: Launcher) -> None:
+    """configs/hetero.yaml with the mocker in SGLang's place, until it is warm."""
+    run = launcher.start("configs/hetero.yaml", sets=REHEARSAL, wait="warm")
+    assert heads(run) == {"prefill-0": PREFILL, "decode-0": ["n001", "n002", "n003", "n004"]}
+    assert [c["Partition"] for c in components(run)] == ["h100", "h200"]
+    run.chat("n004")
+    assert launcher("cancel", "hetero").returncode == 0
+    check_nothing_left(launcher.cluster)
+
+
 def test_a_worker_of_the_second_component_comes_back(launcher: Launcher) -> None:
     cluster = launcher.cluster
     run = launcher.start(launcher.write(config()))
@@ -85,7 +95,7 @@ def test_a_worker_of_the_second_component_comes_back(launcher: Launcher) -> None
     run.wait_event("decode-0", "restarting")
     began = [event[:2] for event in run.events()].index(("decode-0", "restarting"))
     wait_until(lambda: ("decode-0", "ready") in [e[:2] for e in run.events()[began:]], 40, "decode-0 to be back")
-    run.chat("n003")
+    run.chat("n005")
     assert launcher("cancel", str(run.job)).returncode == 0
     check_nothing_left(cluster)
 
@@ -101,7 +111,7 @@ def test_preflight_asks_for_nodes_of_both_kinds(launcher: Launcher) -> None:
     assert {(x["name"], tuple(x["hosts"])) for x in found["network"]} == {
         ("prefill-0", tuple(PREFILL)),
         ("decode-0", tuple(DECODE)),
-        ("prefill-0>decode-0", ("n003", "n001")),
+        ("prefill-0>decode-0", ("n005", "n001")),
     }
     assert launcher.cluster.unfinished_jobs() == []
 
@@ -120,7 +130,7 @@ def test_the_first_component_s_options_are_not_the_second_s(launcher: Launcher) 
     """Slurm hands some on; the script takes them back."""
     text = json.loads(config())
     cluster = launcher.cluster
-    made = "reservationname=mine starttime=now duration=60 users=root nodes=n003,n004 flags=ignore_jobs"
+    made = "reservationname=mine starttime=now duration=60 users=root nodes=n005,n006 flags=ignore_jobs"
     cluster.run(["scontrol", "create", "reservation", *made.split()], check=True)
     text["prefill"]["slurm"].update(exclude="n001", reservation="mine")
     options = ["--hold", "--comment=both", ":", "--nodelist=n002"]
