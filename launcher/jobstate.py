@@ -56,26 +56,36 @@ def slurm_state(job_id: str) -> JobState:
     return JobState("UNKNOWN", "; ".join(said))
 
 
+# Slurm's tools print a line for each component of a heterogeneous job, squeue not the first one first.
+
+
 def parse_squeue(output: str) -> JobState | None:
     """Output of `squeue -h -o '%T|%r'`; None for a job that it does not know."""
-    line = output.strip().splitlines()[0] if output.strip() else ""
-    state, bar, reason = line.partition("|")
-    return JobState(state, "" if reason == "None" else reason) if bar else None
+    lines = (line.partition("|") for line in output.strip().splitlines())
+    return _of_all([_state(state, reason) for state, bar, reason in lines if bar])
 
 
 def parse_scontrol(output: str) -> JobState | None:
     """Output of `scontrol -o show job`."""
-    fields = dict(w.split("=", 1) for w in output.split() if "=" in w)
-    if "JobState" not in fields:
-        return None
-    reason = fields.get("Reason", "None")
-    return JobState(fields["JobState"], "" if reason == "None" else reason)
+    lines = (dict(w.split("=", 1) for w in line.split() if "=" in w) for line in output.splitlines())
+    return _of_all([_state(f["JobState"], f.get("Reason", "None")) for f in lines if "JobState" in f])
 
 
 def parse_sacct(output: str) -> JobState | None:
     """Output of `sacct -n -X -P -o state`; `CANCELLED by 0` is CANCELLED."""
-    words = output.split()
-    return JobState(words[0]) if words and words[0].isupper() else None
+    words = [line.split()[0] for line in output.splitlines() if line.strip()]
+    return _of_all([JobState(word) for word in words if word.isupper()])
+
+
+def _state(state: str, reason: str) -> JobState:
+    return JobState(state, "" if reason == "None" else reason)
+
+
+def _of_all(components: list[JobState]) -> JobState | None:
+    """The job's state: it has ended when all its components have; else that of one that has not, and
+    of those one that says a reason."""
+    living = [c for c in components if not c.ended] or components[:1]
+    return next((c for c in living if c.reason), living[0]) if living else None
 
 
 def expectations(job_id: str) -> dict[str, str]:
@@ -86,9 +96,8 @@ def expectations(job_id: str) -> dict[str, str]:
 
 
 def parse_expectations(output: str) -> dict[str, str]:
-    """Output of `squeue -h -o '%S|%L'`."""
-    line = output.strip().splitlines()[0] if output.strip() else ""
-    start, _, left = line.partition("|")
+    """Output of `squeue -h -o '%S|%L'`; of several components, the one that starts last."""
+    start, _, left = max(output.strip().splitlines(), default="").partition("|")
     found = {"start": start.strip(), "left": left.strip()}
     return {k: v for k, v in found.items() if v and v not in ("N/A", "NOT_SET", "INVALID", "UNLIMITED")}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from launcher.components import Component, component_problems, component_roles, components_json, number_of
 from launcher.config import Config, Source
 from launcher.containers import container_problems
 from launcher.engines import Command, Context, Worker, engine_for
@@ -86,6 +87,7 @@ class Plan:
     config: Config
     cluster: Cluster
     nodes: int
+    components: tuple[Component, ...]
     roles: tuple[RolePlan, ...]
     services: dict[str, Command]
     service_ports: dict[str, Offset]
@@ -112,6 +114,15 @@ class Plan:
         return self.config.spare_nodes if self.cluster == "slurm" and not self.only_kernels else 0
 
     @property
+    def heterogeneous(self) -> bool:
+        """Whether the job has nodes of several kinds."""
+        return len(self.components) > 1
+
+    def component_of(self, node: int) -> int:
+        """Which component a node belongs to."""
+        return number_of(self.components, node)
+
+    @property
     def named_groups(self) -> tuple[Group, ...]:
         """The groups whose addresses the frontend's command names (SGLang's router)."""
         used = self.frontend.names
@@ -122,7 +133,13 @@ def kernels_plan(plan: Plan) -> Plan:
     """The plan of a job that only builds the kernels, on one node with all its GPUs."""
     config = plan.config.model_copy(update={"name": f"{plan.config.name[:55]}-kernels"})
     return replace(
-        plan, config=config, nodes=1, services_node=0, frontends=plan.frontends[:1], only_kernels=True
+        plan,
+        config=config,
+        nodes=1,
+        components=(replace(plan.components[0], nodes=1),),
+        services_node=0,
+        frontends=plan.frontends[:1],
+        only_kernels=True,
     )
 
 
@@ -130,20 +147,21 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     """Lay a config's workers out over nodes. Raises InputError with every mistake found."""
     problems = _role_problems(config, source)
     problems += slurm_problems(config, source)
+    problems += component_problems(config, source) if cluster == "slurm" else []
     problems += container_problems(config, source, cluster)
     engine = engine_for(config)
     problems += engine.problems(config, source)
     topologies: dict[str, Topology] = {}
     for name, role in config.roles.items():
         try:
-            topologies[name] = topology(name, role, config.slurm.gpus_per_node, source)
+            topologies[name] = topology(name, role, config.slurm_of(name).gpus_per_node, source)
         except InputError as e:
             problems += e.problems
     if problems:
         raise InputError(*problems)
 
-    groups = _place(config, topologies, cluster)
-    nodes = max(r.node for g in groups for r in g.ranks) + 1
+    groups, components = _place(config, topologies, cluster)
+    nodes = components[-1].first + components[-1].nodes
     frontends = _place_frontends(config, source, nodes, cluster)
     last_slot = max(g.slot for g in groups)
     block = block_size(last_slot + 1)
@@ -151,6 +169,8 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     check_ports(config, source, groups, frontends, block, cluster)
     context = Context(config=config, ports=ports, workers=tuple(Worker(g.name, g.role, len(g.gpus)) for g in groups))
     own_node = config.services.where == "own"
+    if own_node:
+        components = (*components[:-1], replace(components[-1], nodes=components[-1].nodes + 1))
     frontend = engine.frontend(context)
     roles = tuple(
         RolePlan(
@@ -165,6 +185,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
         config=config,
         cluster=cluster,
         nodes=nodes + own_node,
+        components=components,
         roles=roles,
         services=engine.services(context),
         service_ports=ports,
@@ -194,41 +215,40 @@ def _role_problems(config: Config, source: Source) -> list[Problem]:
     return [source.problem(f"there is no `{other}`; disaggregation needs both roles", only)]
 
 
-def _place(config: Config, topologies: dict[str, Topology], cluster: Cluster) -> tuple[Group, ...]:
-    """First fit in the order of the config: a worker smaller than a node shares one."""
-    per_node = config.slurm.gpus_per_node
+def _place(
+    config: Config, topologies: dict[str, Topology], cluster: Cluster
+) -> tuple[tuple[Group, ...], tuple[Component, ...]]:
+    """First fit in the order of the config: a worker smaller than a node shares one, with workers of its
+    own component."""
     groups: list[Group] = []
-    node, used = 0, 0  # the node being filled, and the GPUs taken on it
+    components: list[Component] = []
+    node = gpus_before = 0
     slots: dict[int, int] = {}  # workers on each node so far
-    for role, shape in topologies.items():
-        for index in range(shape.workers):
-            if used + shape.gpus_per_rank > per_node or (shape.nodes > 1 and used):
+    for roles in component_roles(config):
+        part = Component(roles, node, 0, config.slurm_of(roles[0]).gpus_per_node, gpus_before)
+        used = 0  # GPUs taken on `node`, the one being filled
+        for role, index in ((r, n) for r in roles for n in range(topologies[r].workers)):
+            shape = topologies[role]
+            if used + shape.gpus_per_rank > part.gpus_per_node or (shape.nodes > 1 and used):
                 node, used = node + 1, 0
             nodes = range(node, node + shape.nodes)
             gpus = tuple(range(used, used + shape.gpus_per_rank))
             # local ranks share one machine: the GPUs of "node" n come after those of node n-1
-            shift = per_node if cluster == "local" else 0
-            ranks = tuple(
-                Rank(rank, at, tuple(at * shift + g for g in gpus)) for rank, at in enumerate(nodes)
-            )
+            shift = part.first_gpu if cluster == "local" else lambda _: 0
+            ranks = tuple(Rank(rank, at, tuple(shift(at) + g for g in gpus)) for rank, at in enumerate(nodes))
             slot = len(groups) if cluster == "local" else slots.get(node, 0)
             for at in nodes:
                 slots[at] = slots.get(at, 0) + 1
-            groups.append(
-                Group(
-                    f"{role}-{index}",
-                    role,
-                    index,
-                    slot,
-                    gpus,
-                    ranks,
-                    group_ports(config, role, index, slot, _bootstrap_turn(groups, role, node, cluster)),
-                )
-            )
+            turn = _bootstrap_turn(groups, role, node, cluster)
+            ports = group_ports(config, role, index, slot, turn)
+            groups.append(Group(f"{role}-{index}", role, index, slot, gpus, ranks, ports))
             used += shape.gpus_per_rank
             if shape.nodes > 1:
                 node, used = node + shape.nodes, 0
-    return tuple(groups)
+        node += bool(used)
+        gpus_before = part.first_gpu(node)
+        components.append(replace(part, nodes=node - part.first))
+    return tuple(groups), tuple(components)
 
 
 def _place_frontends(config: Config, source: Source, nodes: int, cluster: Cluster) -> tuple[Frontend, ...]:
@@ -288,7 +308,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "cluster": plan.cluster,
         "nodes": plan.nodes,
         "spare_nodes": plan.spare_nodes,
-        "gpus_per_node": plan.config.slurm.gpus_per_node,
+        "gpus_per_node": max(c.gpus_per_node for c in plan.components),
+        **({"components": components_json(plan.components, plan.config)} if plan.heterogeneous else {}),
         "model": {"path": plan.config.model.path, "served_name": plan.config.served_name},
         "ports": {
             "base": plan.config.ports.base,

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from launcher import __version__
+from launcher.components import Component
 from launcher.containers import container_command
 from launcher.engines import Worker
 from launcher.engines.services import nats_tls, secured
@@ -84,6 +85,8 @@ def _variables(plan: Plan) -> dict[str, Any]:
         "plan": plan,
         "config": config,
         "directives": sbatch_directives(plan) if plan.cluster == "slurm" else [],
+        "gpu_offset": _gpu_offset(plan),
+        "kinds": _kinds(plan),
         "container": container_command(config.container),
         "plan_json": _plan_json(plan),
         "fixed_ports": fixed_ports(plan),
@@ -91,7 +94,7 @@ def _variables(plan: Plan) -> dict[str, Any]:
         "port_value": _port_value,
         "service_restarts": config.on_failure.max_restarts if config.on_failure.services == "restart" else 0,
         "set_aside": " ".join(SET_ASIDE),
-        "unpack_nodes": _unpack_nodes(plan),
+        "kernel_nodes": _kernel_nodes(plan),
         # the first worker of each role has compiled what all of them compile
         "merge_nodes": sorted({role.groups[0].ranks[0].node for role in plan.roles}),
         "file_word": _file_word,
@@ -105,13 +108,39 @@ def _variables(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _unpack_nodes(plan: Plan) -> list[int]:
-    """The nodes of workers that unpack the kernels: all but the first, which built or unpacked them
-    for the others. On this machine that is all there is."""
+def _kernel_nodes(plan: Plan) -> list[tuple[_Quoted, int, list[int]]]:
+    """Of each component its first node, which builds or unpacks the kernels that fit its kind, and the
+    other nodes of workers, which then unpack them. On this machine that is one. With a suffix for the names
+    of the steps."""
     if plan.cluster == "local":
-        return []
-    nodes = {r.node for g in plan.groups for r in g.ranks}
-    return sorted(n for n in nodes if 0 < n < plan.nodes)
+        return [(_Quoted(""), 0, [])]
+    used = {r.node for g in plan.groups for r in g.ranks}
+    return [
+        (
+            _Quoted(f"-{number}" if plan.heterogeneous else ""),
+            c.first,
+            sorted(n for n in used if c.first < n < c.first + c.nodes),
+        )
+        for number, c in enumerate(plan.components)
+    ]
+
+
+def _kinds(plan: Plan) -> _Quoted:
+    """Which nodes are whose, in words."""
+
+    def span(c: Component) -> str:
+        return f"node {c.first}" if c.nodes == 1 else f"nodes {c.first} to {c.first + c.nodes - 1}"
+
+    return _Quoted(" and ".join(f"{span(c)} of {c.roles[0]}" for c in plan.components))
+
+
+def _gpu_offset(plan: Plan) -> _Quoted:
+    """Where the GPUs of `node` begin on this machine, as bash arithmetic."""
+    first, *others = plan.components
+    text = f"node * {first.gpus_per_node}"
+    for c in others:
+        text = f"node < {c.first} ? {text} : {c.gpus_before} + (node - {c.first}) * {c.gpus_per_node}"
+    return _Quoted(text)
 
 
 def _file_word(path: str) -> _Quoted:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from launcher.components import Component
 from launcher.config import Config, Source
+from launcher.config.allocation import RoleSlurm, Slurm
 from launcher.config.suggest import nearest
 from launcher.errors import Problem
 
@@ -46,14 +48,37 @@ OWNED_OPTIONS = {
 }
 
 
+# They hold for a heterogeneous job as a whole: only its first component has them in the script.
+WHOLE_JOB = frozenset(
+    """acctg-freq batch bb bbf begin burst-buffer chdir cluster-constraint clusters comment deadline
+    delay-boot dependency export export-file get-user-env gid hold ignore-pbs kill-on-invalid-dep
+    licenses mail-type mail-user mcs-label nice no-kill no-requeue open-mode priority propagate quiet
+    reboot requeue signal stepmgr time time-min uid verbose wait wait-all-nodes wckey x11""".split()
+)
+
+# Slurm hands them on from the first component to the second unless that has its own: an empty one will do.
+HANDED_ON = ("exclude", "reservation")
+
+
 def slurm_problems(config: Config, source: Source) -> list[Problem]:
-    """Mistakes in the `slurm` mapping."""
+    """Mistakes in the `slurm` mapping and in those of the roles."""
+    problems = _mapping_problems(config.slurm, source, "slurm")
+    for name, role in config.roles.items():
+        if role.own_slurm:
+            problems += _mapping_problems(role.own_slurm, source, name, "slurm")
+    return problems
+
+
+def _mapping_problems(mapping: Slurm | RoleSlurm, source: Source, *at: str) -> list[Problem]:
     problems = []
     seen: set[str] = set()
-    for key, value in (config.slurm.__pydantic_extra__ or {}).items():
+    for key, value in (mapping.__pydantic_extra__ or {}).items():
         name = key.replace("_", "-")
         if name in OWNED_OPTIONS:
-            message = f"not to be set here: {OWNED_OPTIONS[name]}"
+            reason = OWNED_OPTIONS[name].replace("slurm.", f"{'.'.join(at)}.")
+            message = f"not to be set here: {reason}"
+        elif name in WHOLE_JOB and len(at) > 1:
+            message = f"belongs to the whole job, not to the nodes of one role; set slurm.{key} instead"
         elif name not in SBATCH_OPTIONS:
             own = ["gpus_per_node", "gpu_request"]
             hint = nearest(name, [*SBATCH_OPTIONS, *own])
@@ -67,26 +92,33 @@ def slurm_problems(config: Config, source: Source) -> list[Problem]:
         else:
             seen.add(name)
             continue
-        problems.append(source.problem(message, "slurm", key))
+        problems.append(source.problem(message, *at, key))
     return problems
 
 
-def sbatch_directives(plan: Plan) -> list[str]:
-    """The `#SBATCH` options of a plan, each one word as sbatch spells it."""
-    config = plan.config
-    lines = [
-        f"--job-name={config.name}",
-        f"--nodes={plan.nodes + plan.spare_nodes}",
-        "--ntasks-per-node=1",
-    ]
+def sbatch_directives(plan: Plan) -> list[list[str]]:
+    """The `#SBATCH` options of each component of a plan's job, each one word as sbatch spells it."""
+    parts = [_component_directives(plan, component) for component in plan.components]
+    parts[0].insert(0, f"--job-name={plan.config.name}")
+    return parts
+
+
+def _component_directives(plan: Plan, component: Component) -> list[str]:
+    lines = [f"--nodes={component.nodes + plan.spare_nodes}", "--ntasks-per-node=1"]
     if plan.spare_nodes:
         lines.append("--no-kill")
-    gpus = max(g for group in plan.groups for r in group.ranks for g in r.gpus) + 1
-    if config.slurm.gpu_request == "gpus-per-node":
+    slurm = plan.config.slurm_of(component.roles[0])
+    gpus = max(g for group in plan.groups if group.role in component.roles for g in group.gpus) + 1
+    if slurm.gpu_request == "gpus-per-node":
         lines.append(f"--gpus-per-node={gpus}")
-    elif config.slurm.gpu_request == "gres":
+    elif slurm.gpu_request == "gres":
         lines.append(f"--gres=gpu:{gpus}")
-    return lines + [_directive(n, v) for n, v in config.slurm.options.items() if _given(v)]
+    options = {n: v for n, v in slurm.options.items() if _given(v)}
+    if component.first:
+        earlier = plan.config.slurm_of(plan.components[0].roles[0]).options
+        options = {n: v for n, v in options.items() if n not in WHOLE_JOB}
+        options.update({n: "" for n in HANDED_ON if _given(earlier.get(n)) and n not in options})
+    return lines + [_directive(n, v) for n, v in options.items()]
 
 
 def _given(value: Any) -> bool:

@@ -85,7 +85,7 @@ def topology(name: str, role: Role, gpus_per_node: int, source: Source) -> Topol
             source.problem(
                 f"a {name} worker takes {gpus} GPUs, which do not fill nodes of {gpus_per_node}; "
                 f"choose sizes whose product is a multiple of {gpus_per_node}, "
-                "or set slurm.gpus_per_node",
+                f"or set {f'{name}.' if role.own_slurm else ''}slurm.gpus_per_node",
                 name,
                 "args",
                 at,

@@ -1,6 +1,7 @@
 # What `sgl-launch preflight` runs on each node: looks, and changes nothing. A function a check; each
 # prints lines "SGL_FACT HOST NAME VALUE". What is good and what is bad is decided afterwards, over
-# all nodes. Before these lines stand: MODEL, IMAGE, INTERFACE, RUNS and PROGRAMS, as the config says.
+# all nodes. Before these lines stand: MODEL, IMAGE, INTERFACE, RUNS and PROGRAMS, as the config says;
+# and FIRST, the index of the component's first node, where the job has several components.
 
 HOST=${SLURMD_NODENAME:-$(hostname)}
 fact() { printf 'SGL_FACT %s %s %s\n' "$HOST" "$1" "$2"; }
@@ -78,7 +79,7 @@ check_ports() {
   fact listening "${ports:-none}"
 }
 
-fact index "${SLURM_NODEID:-0}"
+fact index "$((${SLURM_NODEID:-0} + ${FIRST:-0}))"
 check_clock
 check_gpus
 check_model

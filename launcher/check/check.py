@@ -79,7 +79,7 @@ def check_config(
         else:
             from launcher.render import render
 
-            said, note = test_only(render(plan), source)
+            said, note = test_only(render(plan), config, source)
             found += said
             notes += [note] if note else []
     return Checked(tuple(in_order(found)), tuple(notes), catalog.title, plan)

@@ -6,10 +6,12 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from launcher.check.findings import Finding
-from launcher.config import Source
+from launcher.config import Config, Source
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
@@ -56,8 +58,8 @@ def minutes(text: object) -> float | None:
     return parts[0] * 60 + parts[1] + parts[2] / 60
 
 
-def test_only(script: str, source: Source) -> tuple[list[Finding], str]:
-    """Ask sbatch whether it would take the script. Returns findings and a note for people; both
+def test_only(script: str, config: Config, source: Source) -> tuple[list[Finding], str]:
+    """Ask sbatch whether it would take the config's script. Returns findings and a note for people; both
     are empty where there is no sbatch."""
     if shutil.which("sbatch") is None:
         return [], "no sbatch here: partition, account and node count were not checked"
@@ -70,11 +72,18 @@ def test_only(script: str, source: Source) -> tuple[list[Finding], str]:
             )
         except subprocess.TimeoutExpired:
             return [], "sbatch --test-only did not answer within 30 s: partition and account were not checked"
-    return judge(done.returncode, done.stdout + done.stderr, source)
+    return judge(done.returncode, done.stdout + done.stderr, source, _roles(config))
 
 
-def judge(code: int, output: str, source: Source) -> tuple[list[Finding], str]:
-    """What sbatch --test-only said, as a finding at the key that it is about, or as a note."""
+def _roles(config: Config) -> dict[str, dict[str, Any]]:
+    return {name: role.own_slurm.options for name, role in config.roles.items() if role.own_slurm}
+
+
+def judge(
+    code: int, output: str, source: Source, roles: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[list[Finding], str]:
+    """What sbatch --test-only said, as a finding at the key that it is about, or as a note. `roles` are the
+    options that a role has of its own: a refusal that names one's value is about that."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     if code == 0:
         said = next((line for line in lines if "to start at" in line), lines[-1] if lines else "")
@@ -86,4 +95,8 @@ def judge(code: int, output: str, source: Source) -> tuple[list[Finding], str]:
     lower = said.lower()
     option = next((key for word, key in _ABOUT if word in lower), "")
     keys = ("slurm", option) if option else ("slurm",)
+    for role, options in (roles or {}).items():
+        if option and str(options.get(option) or "\n") in said:
+            keys = (role, *keys)
+            break
     return [Finding("error", source.problem(f"Slurm would refuse the job: {said}", *keys))], ""

@@ -38,7 +38,8 @@ def command(job: str, group: str, run_it: bool, words: str, runs: Path) -> None:
 def attach_command(run: RunFolder, group: str, words: list[str]) -> list[str]:
     """The words of it. Raises InputError for a rank that the job does not have."""
     name, _, rank = group.partition(":")
-    groups = {g["name"]: g for g in run.plan()["groups"]}
+    plan = run.plan()
+    groups = {g["name"]: g for g in plan["groups"]}
     if name not in groups:
         raise InputError(f"{run.path.name} has no group {name!r}; it has {', '.join(groups)}")
     nodes = groups[name]["nodes"]
@@ -51,4 +52,6 @@ def attach_command(run: RunFolder, group: str, words: list[str]) -> list[str]:
     if host is None:
         raise WorkError(f"{run.path.name} has no nodes yet")
     srun = ["srun", f"--jobid={run.job_id}", "--overlap", "--pty", f"--nodelist={host}", "--nodes=1", "--ntasks=1"]
-    return [*srun, *words]
+    # a job of several components: which one the node belongs to
+    kind = [n for n, c in enumerate(plan.get("components", ())) if groups[name]["role"] in c["roles"]]
+    return [*srun, *(f"--het-group={n}" for n in kind), *words]

@@ -27,9 +27,11 @@ def command(config: str, sets: tuple[str, ...], cluster: Cluster, as_json: bool)
 
 def text(plan: dict[str, Any]) -> str:
     """The plan for people, within 80 columns but for the commands."""
+    components = plan.get("components", ())
+    size = f"{plan['nodes']} nodes" + ("" if components else f" of {plan['gpus_per_node']} GPUs")
     lines = [
-        f"{plan['name']}: {plan['model']['served_name']}, engine {plan['engine']}, "
-        f"{plan['nodes']} nodes of {plan['gpus_per_node']} GPUs ({plan['cluster']})",
+        f"{plan['name']}: {plan['model']['served_name']}, engine {plan['engine']}, {size} ({plan['cluster']})",
+        *(_component(c) for c in components),
         "",
         f"{'group':<14}{'rank':>4} {'node':>5}  {'GPUs':<16}ports",
     ]
@@ -50,6 +52,13 @@ def text(plan: dict[str, Any]) -> str:
         lines += [f"  {k}={shlex.quote(v)}" for k, v in group["env"].items()]
         lines += _command(group["argv"])
     return "\n".join(lines)
+
+
+def _component(component: dict[str, Any]) -> str:
+    """Which nodes are of which kind."""
+    nodes, slurm = list(range(component["first"], component["first"] + component["nodes"])), component["slurm"]
+    where = "".join(f", {key} {slurm[key]}" for key in ("partition", "constraint") if slurm.get(key))
+    return f"{component['roles'][0]}: nodes {_span(nodes)}, {component['gpus_per_node']} GPUs each{where}"
 
 
 def _row(head: str, ports: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from launcher.config.allocation import RoleSlurm, Slurm
 from launcher.config.suggest import nearest
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -133,6 +134,12 @@ def _flags(value: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
+def _no_slurm(value: Any) -> Any:
+    if isinstance(value, dict) and "slurm" in value:
+        _at_keys([("slurm", "an aggregated deployment has one kind of nodes: set it in the top `slurm`")])
+    return value
+
+
 def _text(value: Any) -> Any:
     """Numbers are fine where a text is meant: `account: 17`."""
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
@@ -156,7 +163,6 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 AutoPort = Annotated[Literal["auto"] | Port, BeforeValidator(_auto_port)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Workers = Annotated[int, Field(ge=1, le=1024)]
-NodeGpus = Annotated[int, Field(ge=1, le=256)]
 # AfterValidator: a plain float, however it was written (see yamlpos.Number)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(float)]
 
@@ -190,25 +196,6 @@ class Container(Part):
     image: Text | None = Field(default=None, description="Image, as the runtime names it.")
     mounts: list[Text] = Field(default_factory=list, description="`SOURCE:TARGET[:OPTIONS]`, a list.")
     options: list[Text] = Field(default_factory=list, description="Further options for the runtime, word by word.")
-
-
-class Slurm(BaseModel):
-    """The allocation. Any other sbatch option can stand here by its long name."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-    gpus_per_node: NodeGpus = Field(default=8, description="GPUs on each node.")
-    gpu_request: Literal["gpus-per-node", "gres", "none"] = Field(
-        default="gpus-per-node",
-        description="How the script asks for them: `--gpus-per-node`, `--gres=gpu:N`, "
-        "or not at all (clusters that hand out whole nodes).",
-    )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The sbatch options given, by their dashed long names."""
-        extra = self.__pydantic_extra__ or {}
-        return {str(k).replace("_", "-"): v for k, v in extra.items()}
 
 
 class Network(Part):
@@ -246,6 +233,27 @@ class Role(Part):
         "`false` leaves it out, a list gives several values.",
     )
     env: Env = Field(default_factory=dict, description="Environment of these workers.")
+
+    @property
+    def own_slurm(self) -> RoleSlurm | None:
+        """What the role's nodes have of their own; None if that is nothing."""
+        return None
+
+
+class SplitRole(Role):
+    """The workers of one role."""
+
+    slurm: RoleSlurm | None = Field(
+        default=None,
+        description="Where this role's nodes are of another kind: `partition`, `constraint`, `gpus_per_node`, "
+        "`account`, `qos`, `reservation`, `nodelist`, `exclude`, `switches`, `segment`, `mem`, ... over those of "
+        "`slurm`, key by key; `false` leaves one out. The job is then a heterogeneous one of Slurm, with "
+        "prefill's nodes as its first component and decode's as its second.",
+    )
+
+    @property
+    def own_slurm(self) -> RoleSlurm | None:
+        return self.slurm if self.slurm is not None and self.slurm.says_something else None
 
 
 class Frontend(Part):
@@ -366,8 +374,9 @@ class WarmupKernels(Part):
     )
     local_dir: Text = Field(
         default="/tmp/sgl-launch-kernels",
-        description="Where each node unpacks them: `<local_dir>-<uid>/<name>`, a name for each set of shapes and image. Must not be shared by nodes. "
-        "With pyxis and docker, cache_dir and the folder above this one must be in container.mounts.",
+        description="Where each node unpacks them: `<local_dir>-<uid>/<name>`, a name for each set of shapes "
+        "and image. Must not be shared by nodes. With pyxis and docker, cache_dir and the folder above this one "
+        "must be in container.mounts.",
     )
     manifest: Text | None = Field(
         default=None,
@@ -432,9 +441,9 @@ class Config(Part):
     slurm: Slurm = Field(default_factory=Slurm)
     network: Network = Field(default_factory=Network)
     ports: Ports = Field(default_factory=Ports)
-    prefill: Role | None = None
-    decode: Role | None = None
-    aggregated: Role | None = None
+    prefill: SplitRole | None = None
+    decode: SplitRole | None = None
+    aggregated: Annotated[Role, BeforeValidator(_no_slurm)] | None = None
     mocker: Flags = Field(default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`).")
     dynamo_serve: DynamoServe | None = None
     env: Env = Field(default_factory=dict, description="Environment of every process.")
@@ -471,6 +480,16 @@ class Config(Part):
         """The roles that have workers, in the order in which they take nodes."""
         pairs = (("prefill", self.prefill), ("decode", self.decode), ("aggregated", self.aggregated))
         return {name: role for name, role in pairs if role is not None}
+
+    @property
+    def heterogeneous(self) -> bool:
+        """Whether a role has nodes of its own kind."""
+        return any(role.own_slurm for role in self.roles.values())
+
+    def slurm_of(self, role: str) -> Slurm:
+        """What holds for the nodes of a role: the top `slurm`, and over it the role's own."""
+        own = self.roles[role].own_slurm
+        return self.slurm.under(own) if own else self.slurm
 
     @property
     def served_name(self) -> str:

@@ -18,7 +18,7 @@ DROPPED: dict[tuple[str, ...], str] = {
     ("model", "name"): "a label; set model.served_name for the name that clients use",
     ("model", "container_image"): "model.container is the image that is used",
     ("resources", "gpu_type"): "a label; slurm.partition or slurm.constraint chooses the GPUs",
-    ("resources", "het_jobs"): "the job is one allocation",
+    ("resources", "het_jobs"): "a role whose nodes are of another kind says so in prefill.slurm or decode.slurm",
     **{
         ("resources", f"{word}_{what}"): _NO_WORKERS
         for word in ("prefill", "decode", "agg")

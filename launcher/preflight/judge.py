@@ -29,6 +29,7 @@ class Need:
     gpus: Mapping[int, int]
     ports: Mapping[int, Mapping[str, int]]
     busy: bool = False  # its own workers run already: their memory and ports are no fault
+    kinds: tuple[int, ...] = (0,)  # the first node of each kind
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _gpus(nodes: list[Node], need: Need) -> Iterator[Remark]:
         seen, wanted = _number(node.facts.get("gpus")) or 0, need.gpus.get(node.index, 0)
         if seen < wanted:
             yield Remark(node.host, "gpus", "bad", f"{seen} GPUs are seen, {wanted} are needed")
-    yield from _unlike(nodes, "gpu_name", "gpus", "the GPUs are", "warning")
+    yield from _unlike_its_kind(nodes, need, "gpu_name", "gpus", "the GPUs are", "warning")
 
 
 def _memory(nodes: list[Node], need: Need) -> Iterator[Remark]:
@@ -99,7 +100,7 @@ def _ecc(nodes: list[Node], need: Need) -> Iterator[Remark]:
 
 
 def _driver(nodes: list[Node], need: Need) -> Iterator[Remark]:
-    yield from _unlike(nodes, "gpu_driver", "driver", "the driver is", "warning")
+    yield from _unlike_its_kind(nodes, need, "gpu_driver", "driver", "the driver is", "warning")
 
 
 def _model(nodes: list[Node], need: Need) -> Iterator[Remark]:
@@ -168,7 +169,7 @@ def _network(nodes: list[Node], need: Need) -> Iterator[Remark]:
         if not address:
             text = f"the interface {name} has no IPv4 address" if name not in ("", "none") else "no interface was found"
             yield Remark(node.host, "network", "bad", f"{text}; set network.interface")
-    yield from _unlike(nodes, "rdma", "network", "active RDMA ports:", "warning")
+    yield from _unlike_its_kind(nodes, need, "rdma", "network", "active RDMA ports:", "warning")
 
 
 def _ports(nodes: list[Node], need: Need) -> Iterator[Remark]:
@@ -179,6 +180,15 @@ def _ports(nodes: list[Node], need: Need) -> Iterator[Remark]:
         for what, port in need.ports.get(node.index, {}).items():
             if port in listening:
                 yield Remark(node.host, "ports", "bad", f"port {port} ({what}) is taken")
+
+
+def _unlike_its_kind(
+    nodes: list[Node], need: Need, fact: str, check: str, text: str, verdict: Verdict
+) -> Iterator[Remark]:
+    """Nodes on which a fact is not what it is on most nodes of the same component."""
+    for first, end in zip(need.kinds, (*need.kinds[1:], None), strict=True):
+        kind = [n for n in nodes if n.index >= first and (end is None or n.index < end)]
+        yield from _unlike(kind, fact, check, text, verdict)
 
 
 def _unlike(

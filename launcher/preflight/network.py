@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from launcher.files import data_path
 from launcher.plan import Group, Plan
 from launcher.ports import FIRST, LAST
 from launcher.preflight.judge import Node
+from launcher.preflight.run import srun_words
 from launcher.words import quote
 
 Kind = Literal["allreduce", "transfer"]
@@ -250,31 +253,53 @@ def try_links(
     if not trial.parts:
         return list(trial.skipped)
     text = body(plan, trial, nodes)
-    if plan.cluster == "local":
-        command = ["bash", "-c", text]
-    else:
-        hosts = list(dict.fromkeys(p.host for p in trial.parts))
-        options = [quote(w) for w in container_command(plan.config.container).srun_options]
-        # the container's options name the run folder, which bash puts in
-        srun = f"exec srun {' '.join(options)} " + '"$@"'
-        step = ["--overlap", "--cpu-bind=none", f"--nodelist={','.join(hosts)}", "--mem=0"]
-        tasks = [f"--nodes={len(hosts)}", f"--ntasks={len(hosts)}", "--ntasks-per-node=1", f"--jobid={job_id}"]
-        command = ["bash", "-c", srun, "srun", *step, *tasks, "bash", "-c", text]
     env = {**os.environ, "JOB_ID": job_id or f"L{os.getpid()}", "RUN": str(run or "/tmp")}
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-    )
-    try:
-        output, errors = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        output, errors = process.communicate()
-        say(f"the nodes did not end their trial within {LIMIT} s")
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
+    output, errors = _run_together(_commands(plan, trial, nodes, text, job_id), env, say)
     for line in errors.splitlines():
         if line.startswith("srun: error"):
             say(line)
     return judge_links(trial, output)
+
+
+def _commands(plan: Plan, trial: Trial, nodes: Sequence[Node], text: str, job_id: str | None) -> list[list[str]]:
+    """What starts the trial: on Slurm a step in each component that takes part."""
+    if plan.cluster == "local":
+        return [["bash", "-c", text]]
+    assert job_id is not None
+    options = [quote(w) for w in container_command(plan.config.container).srun_options]
+    # the container's options name the run folder, which bash puts in
+    srun = f"exec srun {' '.join(options)} " + '"$@"'
+    index = {n.host: n.index for n in nodes}
+    hosts: dict[int, list[str]] = {}
+    for host in dict.fromkeys(p.host for p in trial.parts):
+        hosts.setdefault(plan.component_of(index[host]), []).append(host)
+    return [
+        ["bash", "-c", srun, "srun", *srun_words(plan, job_id, number, len(names), names), "bash", "-c", text]
+        for number, names in hosts.items()
+    ]
+
+
+def _run_together(
+    commands: Sequence[Sequence[str]], env: Mapping[str, str], say: Callable[[str], None]
+) -> tuple[str, str]:
+    """Run commands at the same time, for at most LIMIT seconds; what they said on stdout and on stderr."""
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        # files, not pipes: a pipe that nobody reads while another one is read would stop its command
+        running = [
+            subprocess.Popen(c, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, text=True, env=env)
+            for c in commands
+        ]
+        deadline = time.monotonic() + LIMIT
+        try:
+            for process in running:
+                process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            say(f"the nodes did not end their trial within {LIMIT} s")
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.terminate()
+                process.wait()
+        output.seek(0)
+        errors.seek(0)
+        return output.read(), errors.read()

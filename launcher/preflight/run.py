@@ -24,7 +24,7 @@ TIME = "00:10:00"
 # of sbatch's options, those that decide which nodes one gets; srun has them too
 WHERE = frozenset(
     """account constraint cpus-per-task exclude exclusive gpus-per-node gres licenses mem nodelist nodes
-    ntasks-per-node partition prefer qos reservation switches clusters wckey""".split()
+    ntasks-per-node partition prefer qos reservation segment switches clusters wckey""".split()
 )
 
 
@@ -59,18 +59,24 @@ def need(plan: Plan, cluster: Cluster, busy: bool = False) -> Need:
         ports.setdefault(0 if cluster == "local" else node, {})[what] = port
     mocked = plan.config.engine == "mocker"
     nodes = 1 if cluster == "local" else plan.nodes
-    return Need(nodes, {} if mocked else gpus, ports, busy)
+    return Need(nodes, {} if mocked else gpus, ports, busy, tuple(c.first for c in plan.components))
 
 
-def srun_command(count: int, job_id: str, hosts: Sequence[str] = ()) -> list[str]:
-    """One task a node of a job, beside what runs there."""
+def srun_words(plan: Plan, job_id: str, number: int, count: int, hosts: Sequence[str] = ()) -> list[str]:
+    """Options of srun for one task a node of a job's component, beside what runs there."""
     tasks = [f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1", "--mem=0"]
     where = [f"--nodelist={','.join(hosts)}"] if hosts else []
-    return ["srun", f"--jobid={job_id}", "--overlap", "--cpu-bind=none", *tasks, *where]
+    kind = [f"--het-group={number}"] if plan.heterogeneous else []
+    return [f"--jobid={job_id}", *kind, "--overlap", "--cpu-bind=none", *tasks, *where]
 
 
 def _where(plan: Plan) -> list[str]:
-    return [o for o in sbatch_directives(plan) if o.removeprefix("--").partition("=")[0] in WHERE]
+    """salloc's options; a colon stands between those of two components."""
+    words: list[str] = []
+    for part in sbatch_directives(plan):
+        words += [":"] if words else []
+        words += [o for o in part if o.removeprefix("--").partition("=")[0] in WHERE]
+    return words
 
 
 @contextmanager
@@ -113,12 +119,21 @@ def gather(
     job_id: str | None = None,
     hosts: Sequence[str] = (),
 ) -> str:
-    """What the nodes said. Raises WorkError when no node could be asked."""
+    """What the nodes said; `hosts` are those of a job by index. Raises WorkError when a part of them could
+    not be asked."""
     body = script(plan.config)
-    command = ["bash", "-c", body]
-    if cluster == "slurm":
-        assert job_id is not None
-        command = [*srun_command(len(hosts) or plan.nodes + plan.spare_nodes, job_id, hosts), *command]
+    if cluster == "local":
+        return _asked(["bash", "-c", body], say)
+    assert job_id is not None
+    said = ""
+    for number, part in enumerate(plan.components):
+        names = hosts[part.first : part.first + part.nodes]
+        options = srun_words(plan, job_id, number, len(names) or part.nodes + plan.spare_nodes, names)
+        said += _asked(["srun", *options, "bash", "-c", f"FIRST={part.first}\n{body}"], say)
+    return said
+
+
+def _asked(command: list[str], say: Callable[[str], None]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     except FileNotFoundError:

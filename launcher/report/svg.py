@@ -195,6 +195,13 @@ def _line_names(lines: Iterable[tuple[str, list[float]]], place: Any) -> list[st
     return out
 
 
+def _gpus_of(plan: dict[str, Any], node: int, most: int) -> int:
+    """GPUs of a node: `most`, unless it is of a component whose nodes have fewer."""
+    if plan["cluster"] == "local":
+        return most
+    return int(next((c["gpus_per_node"] for c in plan.get("components", ())[::-1] if c["first"] <= node), most))
+
+
 def topology(plan: dict[str, Any], hosts: dict[int, str]) -> str:
     """Nodes as boxes, each GPU in its group's colour, groups named."""
     per_node = plan["gpus_per_node"]
@@ -217,7 +224,7 @@ def topology(plan: dict[str, Any], hosts: dict[int, str]) -> str:
         out.append(f'<rect x="{_num(x + 0.5)}" y="{y + 0.5}" width="{_num(box - 1)}" height="{high}" rx="6"')
         out.append(' class="node"/>' + _text(x + 12, y + 21, hosts.get(node, f"node {node}"), "host"))
         owner = {gpu: (name, role) for name, role, _, gpus in used.get(node, []) for gpu in gpus}
-        for gpu in range(most):
+        for gpu in range(_gpus_of(plan, node, most)):
             name, role = owner.get(gpu, ("not used", ""))
             out.append(
                 f'<rect x="{_num(x + 12 + gpu * cell)}" y="{y + 31}" width="{_num(cell - 3)}" height="14" rx="2" '

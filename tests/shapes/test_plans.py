@@ -47,6 +47,28 @@ def test_shapes_of_few_gpus() -> None:
     assert layout(shipped("dsr1-six-nodes", "local")) == six
 
 
+def test_nodes_of_two_kinds() -> None:
+    found = shipped("hetero")
+    assert layout(found) == {
+        "prefill-0": [(n, list(range(8))) for n in (0, 1)],
+        "decode-0": [(n, list(range(4))) for n in (2, 3, 4, 5)],
+    }
+    keys = ("roles", "first", "nodes", "gpus_per_node")
+    kinds = [(*(c[key] for key in keys), c["slurm"]["partition"]) for c in found["components"]]
+    assert kinds == [(["prefill"], 0, 2, 8, "h100"), (["decode"], 2, 4, 4, "h200")]
+    assert (found["services"]["nats"]["node"], found["frontend"]["node"]) == (0, 0)
+    # the nodes of each component are asked for as dsr1.yaml asks for all, but for what differs
+    script = render(make_plan(*load_config(str(ROOT / "configs" / "hetero.yaml"), sites=())))
+    first, _, second = script.partition("#SBATCH hetjob\n")
+    assert "#SBATCH --partition=h100\n" in first
+    assert "#SBATCH --partition=h200\n" in second
+    assert script.count("#SBATCH --exclusive\n") == 2
+    assert script.count("#SBATCH --time=04:00:00\n") == 1
+    bare = ("container.runtime=none", "container.image=null")
+    here = layout(planned(str(ROOT / "configs" / "hetero.yaml"), "local", bare))
+    assert here["decode-0"] == [(n, list(range(8 + 4 * n, 12 + 4 * n))) for n in (2, 3, 4, 5)]
+
+
 @pytest.mark.parametrize("name", ["h200-pd", "h200-agg2", "dsr1-4gpu", "dsr1-six-nodes"])
 def test_dummy_weights_and_plain_kernels(name: str) -> None:
     for group in shipped(name)["groups"]:

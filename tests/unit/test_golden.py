@@ -88,6 +88,12 @@ VARIANTS: dict[str, tuple[str, Cluster]] = {
         BASE + 'env: {A: "it\'s $HOME `id` \\\\ \\"x\\""}\nslurm: {comment: "a \'b\' # c"}\nruns: my runs/x\n',
         "slurm",
     ),
+    "two kinds of nodes": (
+        BASE.replace("decode: {", "decode: {slurm: {partition: b}, ")
+        + "container: {runtime: docker, image: i, mounts: [/c:/c, /tmp:/tmp]}\nwarmup: {kernels: {cache_dir: /c}}\n",
+        "slurm",
+    ),
+    "two kinds here": (BASE.replace("decode: {", "decode: {slurm: {gpus_per_node: 4}, "), "local"),
     "everything local": (
         roles("{workers: 2, args: {tp-size: 8}}", "{workers: 2, args: {tp-size: 1}}", "slurm: {gpus_per_node: 4}\n"),
         "local",
@@ -118,7 +124,10 @@ def test_scripts_pass_bash(name: str) -> None:
 
 
 # shellcheck takes about half a second a script: the shipped ones, and one for each block of the templates
-CHECKED = [*(c.stem for c in CONFIGS), "apptainer", "warm-up required", "everything local", "odd texts"]
+CHECKED = [
+    *(c.stem for c in CONFIGS),
+    *("apptainer", "warm-up required", "everything local", "odd texts", "two kinds of nodes", "two kinds here"),
+]
 
 
 @pytest.mark.parametrize("name", CHECKED)

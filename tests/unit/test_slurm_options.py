@@ -10,7 +10,8 @@ from .helpers import BASE, plan_of, roles
 
 
 def directives(slurm: str, text: str = BASE) -> list[str]:
-    return sbatch_directives(plan_of(f"{text}slurm: {{{slurm}}}\n"))
+    (found,) = sbatch_directives(plan_of(f"{text}slurm: {{{slurm}}}\n"))
+    return found
 
 
 def test_what_the_plan_decides() -> None:

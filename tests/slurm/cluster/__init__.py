@@ -92,7 +92,7 @@ class Cluster:
     hosts: dict[str, str]
     """Name to address of each compute node, in the order of definition."""
     gpus: int
-    """GPUs of each compute node; they are fake (clones of /dev/null), but Slurm hands them out."""
+    """GPUs of the compute node that has most; they are fake (clones of /dev/null), but Slurm hands them out."""
     share: Path
     """A folder that is the same on every node, also when it lies below /tmp; where programs run
     unless told."""
@@ -112,11 +112,12 @@ class Cluster:
     def up(
         cls,
         nodes: int = 6,
-        gpus: int = 8,
+        gpus: int | Sequence[int] = 8,
         *,
         names: Sequence[str] | None = None,
         accounting: bool = False,
         extra_conf: str = "",
+        topology_conf: str = "",
         kill_wait: int = 5,
         slurmd_timeout: int = 6,
         cpus: int = 16,
@@ -128,10 +129,12 @@ class Cluster:
         """Bring a cluster up; it returns when every node is idle.
 
         nodes: how many, called n001, n002, ...; not used when names are given.
+        gpus: of each node; or a number for each of `names`.
         names: Slurm host expressions, each one NodeName line of slurm.conf in this order:
             ["n[001-003]", "gpu-a[7,9]"].
         accounting: with slurmdbd, so that sacct works (takes some 2 s more).
         extra_conf: lines for slurm.conf; they win over the rig's own.
+        topology_conf: topology.conf, for a TopologyPlugin in extra_conf.
         kill_wait: seconds from SIGTERM to SIGKILL when a job is cancelled or over time.
         slurmd_timeout: seconds of silence after which a node is down.
         cpus, memory_mb: what each node pretends to have; cpus must be even.
@@ -153,6 +156,7 @@ class Cluster:
         if names is None and nodes < 1:
             raise ValueError("a cluster needs at least one node")
         hosts = config.assign_addresses(expressions)
+        gpus_of = [gpus] * len(expressions) if isinstance(gpus, int) else list(gpus)
 
         own_state = state is None
         folder = new_state_folder() if state is None else Path(state).absolute()
@@ -169,7 +173,7 @@ class Cluster:
         proctrack = "cgroup" if has_freezer() else "linuxproc"
         facts = {
             "hosts": hosts,
-            "gpus": gpus,
+            "gpus": max(gpus_of),
             "share": str(share_folder),
             "has_accounting": accounting,
             "tracks_processes": proctrack == "cgroup",
@@ -177,7 +181,7 @@ class Cluster:
         }
         slurm_conf = config.slurm_conf(
             expressions,
-            gpus=gpus,
+            gpus=gpus_of,
             cpus=cpus,
             memory_mb=memory_mb,
             kill_wait=kill_wait,
@@ -186,7 +190,8 @@ class Cluster:
             accounting=accounting,
             extra=extra_conf,
         )
-        write_files(folder, facts, slurm_conf, proctrack)
+        conf = {"slurm.conf": slurm_conf, "gres.conf": config.gres_conf(expressions, gpus_of)}
+        write_files(folder, facts, {**conf, "topology.conf": topology_conf}, proctrack)
 
         with open(folder / "log/cluster.log", "wb") as log:
             mode = "detached" if detached else "attached"

@@ -71,7 +71,7 @@ def hosts_file(addresses: dict[str, str]) -> str:
 def slurm_conf(
     expressions: Sequence[str],
     *,
-    gpus: int,
+    gpus: Sequence[int],
     cpus: int,
     memory_mb: int,
     kill_wait: int,
@@ -80,8 +80,8 @@ def slurm_conf(
     accounting: bool,
     extra: str,
 ) -> str:
-    """slurm.conf. kill_wait and slurmd_timeout in seconds; extra: more lines; a later value of a
-    key wins."""
+    """slurm.conf. gpus: of each expression's nodes. kill_wait and slurmd_timeout in seconds; extra: more
+    lines; a later value of a key wins."""
     if accounting:
         storage = (
             "AccountingStorageType=accounting_storage/slurmdbd\n"
@@ -89,8 +89,10 @@ def slurm_conf(
         )
     else:
         storage = "AccountingStorageType=accounting_storage/none"
-    gres = f" Gres=gpu:h100:{gpus}" if gpus else ""
-    nodes = "\n".join(f"NodeName={expression}" for expression in expressions)
+    nodes = "\n".join(
+        f"NodeName={expression}" + (f" Gres=gpu:h100:{count}" if count else "")
+        for expression, count in zip(expressions, gpus, strict=True)
+    )
     return f"""\
 ClusterName=rig
 SlurmctldHost={CONTROLLER}({RIG_ADDRESSES[CONTROLLER]})
@@ -141,18 +143,20 @@ JobCompType=jobcomp/filetxt
 JobCompLoc={RIG}/log/jobcomp.log
 {storage}
 NodeName=DEFAULT CPUs={cpus} Boards=1 SocketsPerBoard=2 CoresPerSocket={cpus // 2} ThreadsPerCore=1 \
-RealMemory={memory_mb}{gres} State=UNKNOWN
+RealMemory={memory_mb} State=UNKNOWN
 {nodes}
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=01:00:00 State=UP OverSubscribe=NO
 {extra}
 """
 
 
-def gres_conf(gpus: int) -> str:
-    if not gpus:
-        return ""
-    devices = f"nvidia[0-{gpus - 1}]" if gpus > 1 else "nvidia0"
-    return f"Name=gpu Type=h100 File={RIG}/dev/{devices}\n"
+def gres_conf(expressions: Sequence[str], gpus: Sequence[int]) -> str:
+    lines = ""
+    for expression, count in zip(expressions, gpus, strict=True):
+        if count:
+            devices = f"nvidia[0-{count - 1}]" if count > 1 else "nvidia0"
+            lines += f"NodeName={expression} Name=gpu Type=h100 File={RIG}/dev/{devices}\n"
+    return lines
 
 
 CGROUP_CONF = """\

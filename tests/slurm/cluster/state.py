@@ -110,16 +110,17 @@ def write_pyxis(state: Path) -> bool:
     return True
 
 
-def write_files(folder: Path, facts: Mapping[str, Any], slurm_conf: str, proctrack: str) -> None:
+def write_files(folder: Path, facts: Mapping[str, Any], conf: Mapping[str, str], proctrack: str) -> None:
     """Fill a state folder with all that supervise.sh and the daemons read.
 
     facts: what a Cluster knows of itself: hosts, gpus, share, has_accounting, ...; kept as
         cluster.json.
+    conf: name to content of slurm.conf and the files beside it.
     """
     etc = folder / "etc"
     etc.joinpath("hosts").write_text(config.hosts_file(facts["hosts"]))
-    etc.joinpath("slurm.conf").write_text(slurm_conf)
-    etc.joinpath("gres.conf").write_text(config.gres_conf(facts["gpus"]))
+    for name, content in conf.items():
+        etc.joinpath(name).write_text(content)
     etc.joinpath("cgroup.conf").write_text(config.CGROUP_CONF)
     if facts["has_accounting"]:
         _write_private(etc / "slurmdbd.conf", config.SLURMDBD_CONF.encode())

@@ -1,0 +1,60 @@
+"""The schema of the allocation: `slurm` for all nodes, and what one role's nodes have of their own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NodeGpus = Annotated[int, Field(ge=1, le=256)]
+GpuRequest = Literal["gpus-per-node", "gres", "none"]
+
+
+class Slurm(BaseModel):
+    """The allocation. Any other sbatch option can stand here by its long name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    gpus_per_node: NodeGpus = Field(default=8, description="GPUs on each node.")
+    gpu_request: GpuRequest = Field(
+        default="gpus-per-node",
+        description="How the script asks for them: `--gpus-per-node`, `--gres=gpu:N`, "
+        "or not at all (clusters that hand out whole nodes).",
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The sbatch options given, by their dashed long names."""
+        return _dashed(self.__pydantic_extra__)
+
+    def under(self, own: RoleSlurm) -> Slurm:
+        """This one with a role's own on top of it, key by key."""
+        options = {**self.options, **{k: v for k, v in own.options.items() if v is not None}}
+        return Slurm(
+            gpus_per_node=own.gpus_per_node or self.gpus_per_node,
+            gpu_request=own.gpu_request or self.gpu_request,
+            **options,
+        )
+
+
+class RoleSlurm(BaseModel):
+    """What holds for this role's nodes in place of what `slurm` says: any sbatch option that chooses nodes."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    gpus_per_node: NodeGpus | None = Field(default=None, description="GPUs on each of these nodes.")
+    gpu_request: GpuRequest | None = Field(default=None, description="How the script asks for them.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The sbatch options given, by their dashed long names."""
+        return _dashed(self.__pydantic_extra__)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether any key has a value: `null` is a key that is not given."""
+        return any(v is not None for v in (self.gpus_per_node, self.gpu_request, *self.options.values()))
+
+
+def _dashed(extra: dict[str, Any] | None) -> dict[str, Any]:
+    return {str(k).replace("_", "-"): v for k, v in (extra or {}).items()}
