@@ -26,6 +26,11 @@ def describe(event: Event, begin: float) -> str | None:
     return f"{event.time - begin:8.1f} s  {event.stage:<12} {event.state}{detail}"
 
 
+def queued_line(reason: str) -> str:
+    """Why a job waits in the queue, as a progress line."""
+    return f"           queued       {reason}".rstrip()
+
+
 def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[str], None]) -> None:
     """Returns once the job has reached `target` (ready, warm or done).
 
@@ -61,7 +66,7 @@ def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[
             )
         if state.state == "PENDING" and state.reason != queued:
             queued = state.reason
-            say(f"           queued       {queued}")
+            say(queued_line(queued))
         if timeout is not None and time.monotonic() - begin > timeout:
             at = f"still {state.state} ({state.reason})" if state.state == "PENDING" else f"at stage {stage_of(events)}"
             raise WorkError(f"{run.path.name} is not {target} after {timeout:.0f} s: {at}")
