@@ -61,7 +61,7 @@ def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[
         if state.ended and not _fresh(events):
             reason = f"{failure.stage} {failure.state}: {failure.detail}" if failure else ""
             raise WorkError(
-                f"{run.path.name} has ended ({state.state}) before it was {target}. "
+                f"{run.path.name} has ended, {state}, before it was {target}. "
                 f"{reason or f'See {run.path}/logs and {run.path}.out'}{_hint(run, failure)}"
             )
         if state.state == "PENDING" and state.reason != queued:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launcher.processes import is_alive
-from launcher.runfolder import RunFolder
+from launcher.runfolder import Event, RunFolder
 
+# squeue(1), JOB STATE CODES: those that a job does not leave again by itself
 ENDED = frozenset(
-    "COMPLETED FAILED CANCELLED TIMEOUT NODE_FAIL PREEMPTED OUT_OF_MEMORY BOOT_FAIL DEADLINE ENDED".split()
+    """BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED
+    TIMEOUT""".split()
 )
 
 
 @dataclass(frozen=True)
 class JobState:
-    """`state` is Slurm's word for it, `RUNNING` or `ENDED` for a local job, `UNKNOWN` if nobody
-    can tell; `reason` is Slurm's reason or why it is unknown; `source` is who said so."""
+    """`state` is Slurm's word for it, for a local job too, `UNKNOWN` if nobody can tell; `reason` is
+    Slurm's reason, a local job's exit status, or why it is unknown; `source` is who said so."""
 
     state: str
     reason: str = ""
@@ -25,6 +29,10 @@ class JobState:
     @property
     def ended(self) -> bool:
         return self.state in ENDED
+
+    def __str__(self) -> str:
+        """As people see it: `FAILED (exit status 1)`."""
+        return f"{self.state} ({self.reason})" if self.reason else self.state
 
 
 def is_local(run: RunFolder) -> bool:
@@ -36,8 +44,26 @@ def job_state(run: RunFolder) -> JobState:
     if is_local(run):
         process = run.json("local.json") or {}
         alive = is_alive(int(process.get("pid", 0)), process.get("start_time"))
-        return JobState("RUNNING" if alive else "ENDED", "", "process")
-    return slurm_state(run.job_id)
+        if alive:
+            return JobState("RUNNING", "", "process")
+        # a script that was killed by force has recorded nothing
+        return recorded_end(run.events()) or JobState("FAILED", "killed: no exit status", "process")
+    state = slurm_state(run.job_id)
+    # Slurm forgets a job some minutes after its end, the run folder does not
+    return state if state.state != "UNKNOWN" else recorded_end(run.events()) or state
+
+
+def recorded_end(events: Sequence[Event]) -> JobState | None:
+    """How the job ended, by its script's last event, in Slurm's words; None if that is no end."""
+    last = events[-1] if events else None
+    if last is None or (last.stage, last.state) != ("stop", "done"):
+        return None
+    status = re.fullmatch(r"exit status (\d+)", last.detail)
+    if any(e.state == "cancelled" for e in events):
+        return JobState("CANCELLED", "", "events")
+    if status and int(status[1]) == 0:
+        return JobState("COMPLETED", "", "events")
+    return JobState("FAILED", last.detail, "events")
 
 
 def slurm_state(job_id: str) -> JobState:

@@ -37,7 +37,8 @@ def command(lines: int, running: bool, as_json: bool, runs: Path) -> None:
         age = duration(time.time() - row["started"]) if row["started"] else "-"
         name = row["name"] if len(row["name"]) < wide else row["name"][: wide - 2] + "…"
         line = f"{row['job_id']:<10}{name:<{wide}}{row['state']:<12}{row['stage']:<10}{age:>13}"
-        click.echo(f"{line}  {row['endpoint'] or ''}".rstrip())
+        why = f"({row['reason']})" if row["reason"] else ""
+        click.echo(f"{line}  {row['endpoint'] or why}".rstrip())
 
 
 def _row(run: RunFolder) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def _row(run: RunFolder) -> dict[str, Any]:
         "job_id": run.job_id,
         "name": run.name,
         "state": state.state,
+        "reason": state.reason if state.state != "UNKNOWN" else "",
         "ended": state.ended,
         "stage": stage_of(events),
         "started": events[0].time if events else None,

@@ -59,7 +59,7 @@ class Facts:
 
 def collect(run: RunFolder) -> Facts:
     """Read a run. Raises WorkError when the job has not written its plan yet."""
-    from launcher.jobstate import job_state
+    from launcher.jobstate import job_state, recorded_end
     from launcher.report.why import causes_of
 
     plan, events, state = run.plan(), run.events(), job_state(run)
@@ -74,7 +74,7 @@ def collect(run: RunFolder) -> Facts:
     return Facts(
         run=run,
         plan=plan,
-        state="ENDED" if stopped and not state.ended else state.state,
+        state=str(state if state.ended else recorded_end(events) or state.state),
         began=began,
         end=end - began,
         started=_start_over(stages, end - began),

@@ -167,10 +167,12 @@ def test_status_of_a_job_that_serves() -> None:
 def test_status_of_a_job_that_failed() -> None:
     run = make_run("demo-L1", process=DEAD)
     run.write_json("endpoint.json", {"url": "http://10.0.0.1:8000", "model": "m"})
-    add(run, (10.0, "who", "started"), (12.0, "workers", "failed", "prefill-0 ended"), (13.5, "stop", "done"))
+    add(run, (10.0, "who", "started"), (12.0, "workers", "failed", "prefill-0 ended"))
+    add(run, (13.5, "stop", "done", "exit status 137"))
     status = read_status(run)
     assert status.failure == "workers failed: prefill-0 ended"
-    assert (status.state, status.stage, status.elapsed) == ("ENDED", "stopped", 3.5)
+    assert (status.state, status.reason) == ("FAILED", "exit status 137")
+    assert (status.stage, status.elapsed) == ("stopped", 3.5)
     assert status.endpoint is None
 
 
@@ -179,10 +181,13 @@ def test_status_and_list_commands(cli: Cli) -> None:
     add(run, (10.0, "who", "started"), (12.0, "who", "failed", "no address"))
     shown = cli("status")
     assert shown.code == 0
-    assert shown.out.startswith("demo  job L1  ENDED\nstage who, 2 s\nwho failed: no address\nrun folder ")
+    assert shown.out.startswith(
+        "demo  job L1  FAILED (killed: no exit status)\nstage who, 2 s\nwho failed: no address\nrun folder "
+    )
     assert json.loads(cli("status", "L1", "--json").out)["failure"] == "who failed: no address"
     rows = json.loads(cli("list", "--json").out)
-    assert [(r["job_id"], r["name"], r["state"]) for r in rows] == [("L1", "demo", "ENDED")]
+    assert [(r["job_id"], r["name"], r["state"]) for r in rows] == [("L1", "demo", "FAILED")]
+    assert cli("list").out.splitlines()[1].endswith("  (killed: no exit status)")
     missing = cli("status", "L7")
     assert (missing.code, missing.out) == (2, "")
     assert missing.err == "sgl-launch: no run 'L7' in runs/; the newest ones: demo-L1\n"
@@ -277,8 +282,8 @@ def test_a_job_that_ends_before(clock: Callable[..., None]) -> None:
     with pytest.raises(WorkError) as error:
         wait_for(run, "ready", None, lambda _: None)
     assert str(error.value) == (
-        "demo-L1 has ended (ENDED) before it was ready. workers failed: prefill-0 ended on n001; its log: x"
-        "; `sgl-launch logs L1 --why` looks for the cause"
+        "demo-L1 has ended, FAILED (killed: no exit status), before it was ready. "
+        "workers failed: prefill-0 ended on n001; its log: x; `sgl-launch logs L1 --why` looks for the cause"
     )
 
 
@@ -319,7 +324,7 @@ def test_wait_command(cli: Cli) -> None:
     run.write_json("local.json", DEAD)
     ended = cli("wait", "L1", "--for", "done")
     assert ended.code == 1
-    assert "demo-L1 has ended (ENDED) before it was done" in ended.err
+    assert "demo-L1 has ended, FAILED (killed: no exit status), before it was done" in ended.err
 
 
 def test_stages_are_those_of_the_scripts() -> None:
