@@ -12,8 +12,8 @@ from launcher.runfolder import Event, RunFolder
 
 # squeue(1), JOB STATE CODES: those that a job does not leave again by itself
 ENDED = frozenset(
-    """BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED
-    TIMEOUT""".split()
+    """BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED LAUNCH_FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED
+    RECONFIG_FAIL REVOKED TIMEOUT""".split()
 )
 
 

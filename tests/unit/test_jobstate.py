@@ -84,8 +84,8 @@ def test_sacct(output: str, state: str | None) -> None:
         ("PENDING", False), ("CONFIGURING", False), ("RUNNING", False), ("COMPLETING", False), ("SUSPENDED", False),
         ("REQUEUED", False), ("UNKNOWN", False),
         ("COMPLETED", True), ("FAILED", True), ("CANCELLED", True), ("TIMEOUT", True), ("NODE_FAIL", True),
-        ("PREEMPTED", True), ("OUT_OF_MEMORY", True), ("BOOT_FAIL", True), ("DEADLINE", True),
-        ("SPECIAL_EXIT", False), ("RESV_DEL_HOLD", False),
+        ("PREEMPTED", True), ("OUT_OF_MEMORY", True), ("BOOT_FAIL", True), ("DEADLINE", True), ("REVOKED", True),
+        ("LAUNCH_FAILED", True), ("RECONFIG_FAIL", True), ("SPECIAL_EXIT", False), ("RESV_DEL_HOLD", False),
     ],
 )  # fmt: skip
 def test_which_states_are_final(state: str, ended: bool) -> None:
