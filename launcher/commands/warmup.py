@@ -11,7 +11,6 @@ import click
 from launcher.commands.options import cluster_option, json_option, runs_option, set_option
 from launcher.errors import InputError
 from launcher.plan import Cluster
-from launcher.runfolder import RunFolder, find_run, is_run
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -72,16 +71,16 @@ def command(
     if kernels:
         _kernels(target, only_plan, from_log, out, sets, cluster, as_json)
         return
+    from launcher.target import run_or_address
     from warmup.requests import AddressError, Axes, Options, run
     from warmup.requests.show import Live, show
 
     options, expected, address = Options(), None, target or ""
-    folder: RunFolder | None = None
-    if target is None or is_run(target, runs):
+    folder = run_or_address(target, runs)
+    if folder is not None:
         from launcher.job.deployment import expected_workers, read_deployment
         from launcher.job.warm import options_from_plan
 
-        folder = find_run(target, runs)
         deployment = read_deployment(folder)
         options, expected = options_from_plan(deployment.plan), expected_workers(deployment)
         address, model = deployment.endpoint, model or deployment.model
