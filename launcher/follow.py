@@ -56,7 +56,8 @@ def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[
                 raise WorkError(f"{run.path.name} {failure.state}: {failure.detail}")
             cold = next((e for e in events if e.stage == "warm" and e.state in ("not warm", "failed")), None)
             if target == "warm" and cold is not None:
-                raise WorkError(f"{run.path.name} serves but is not warm: {cold.detail}")
+                how = "serves but is not warm" if cold.state == "not warm" else "is not warm, and ends"
+                raise WorkError(f"{run.path.name} {how}: {_why_cold(run, cold)}")
             return
         if state.ended and not _fresh(events):
             reason = f"{failure.stage} {failure.state}: {failure.detail}" if failure else ""
@@ -80,6 +81,15 @@ def _reached(run: RunFolder, events: list[Event], target: str) -> bool:
         if plan and not plan["config"]["warmup"]["requests"]["enabled"]:
             reached = REACHED["ready"]
     return any((e.stage, e.state) in reached for e in events)
+
+
+def _why_cold(run: RunFolder, cold: Event) -> str:
+    """The verdict and its reasons in one line, and where the figures are."""
+    report = run.json("warmup.json")
+    if report is None:
+        return cold.detail  # the sweep came to no verdict
+    said = [str(report.get("verdict", "")), "; ".join(map(str, report.get("reasons") or []))]
+    return " ".join(f"{': '.join(filter(None, said))} ({run.path}/warmup.json)".split())
 
 
 def _hint(run: RunFolder, failure: Event | None) -> str:

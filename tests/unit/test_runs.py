@@ -254,6 +254,23 @@ def test_wait_for_warm(clock: Callable[..., None]) -> None:
     wait_for(run, "warm", None, lambda _: None)
 
 
+@pytest.mark.parametrize(
+    ("state", "how"), [("not warm", "serves but is not warm"), ("failed", "is not warm, and ends")]
+)
+def test_why_it_is_not_warm(clock: Callable[..., None], state: str, how: str) -> None:
+    run = make_run("demo-L1")
+    add(run, (1.0, "ready", "done"), (2.0, "warm", state, "see warmup.json"))
+    clock()
+    with pytest.raises(WorkError, match=f"^demo-L1 {how}: see warmup.json$"):
+        wait_for(run, "warm", None, lambda _: None)
+    reasons = ["first token at 64x1 still moves\nby 31 %", "the time was over"]
+    run.write_json("warmup.json", {"verdict": "not steady", "reasons": reasons})
+    with pytest.raises(WorkError) as error:
+        wait_for(run, "warm", None, lambda _: None)
+    said = "not steady: first token at 64x1 still moves by 31 %; the time was over"
+    assert str(error.value) == f"demo-L1 {how}: {said} ({run.path}/warmup.json)"
+
+
 def test_a_job_without_a_warm_up_is_warm_when_it_is_ready(clock: Callable[..., None]) -> None:
     run = make_run("demo-L1")
     run.write_json("plan.json", to_json(plan_of(BASE + "warmup: {requests: {enabled: false}}\n")))
