@@ -261,14 +261,14 @@ def test_why_it_is_not_warm(clock: Callable[..., None], state: str, how: str) ->
     run = make_run("demo-L1")
     add(run, (1.0, "ready", "done"), (2.0, "warm", state, "see warmup.json"))
     clock()
-    with pytest.raises(WorkError, match=f"^demo-L1 {how}: see warmup.json$"):
+    with pytest.raises(WorkError, match=f"^demo-L1 {how}: see warmup.json; waited 0 s$"):
         wait_for(run, "warm", None, lambda _: None)
     reasons = ["first token at 64x1 still moves\nby 31 %", "the time was over"]
     run.write_json("warmup.json", {"verdict": "not steady", "reasons": reasons})
     with pytest.raises(WorkError) as error:
         wait_for(run, "warm", None, lambda _: None)
     said = "not steady: first token at 64x1 still moves by 31 %; the time was over"
-    assert str(error.value) == f"demo-L1 {how}: {said} ({run.path}/warmup.json)"
+    assert str(error.value) == f"demo-L1 {how}: {said} ({run.path}/warmup.json); waited 0 s"
 
 
 def test_a_job_without_a_warm_up_is_warm_when_it_is_ready(clock: Callable[..., None]) -> None:
@@ -299,7 +299,7 @@ def test_a_job_that_ends_before(clock: Callable[..., None]) -> None:
     with pytest.raises(WorkError) as error:
         wait_for(run, "ready", None, lambda _: None)
     assert str(error.value) == (
-        "demo-L1 has ended, FAILED (killed: no exit status), before it was ready. "
+        "demo-L1 has ended, FAILED (killed: no exit status), before it was ready (waited 0 s). "
         "workers failed: prefill-0 ended on n001; its log: x; `sgl-launch logs L1 --why` looks for the cause"
     )
 
@@ -307,7 +307,8 @@ def test_a_job_that_ends_before(clock: Callable[..., None]) -> None:
 def test_a_job_that_ends_without_a_word(clock: Callable[..., None]) -> None:
     run = make_run("demo-L1", process=DEAD)
     clock()
-    with pytest.raises(WorkError, match=r"before it was ready\. See .*/demo-L1/logs and .*/demo-L1\.out"):
+    said = r"before it was ready \(waited 0 s\)\. See .*/demo-L1/logs and .*/demo-L1\.out"
+    with pytest.raises(WorkError, match=said):
         wait_for(run, "ready", None, lambda _: None)
 
 
@@ -337,11 +338,15 @@ def test_why_a_job_is_queued_is_said_once(clock: Callable[..., None], monkeypatc
 def test_wait_command(cli: Cli) -> None:
     run = make_run("demo-L1")
     add(run, (1.0, "ready", "done"))
-    assert cli("wait", "L1").code == 0
+    add(run, (2.0, "serve", "started"))
+    found = cli("wait", "L1")
+    assert (found.code, found.out) == (0, "demo-L1 is ready: RUNNING, stage serve; waited 0 s\n")
     run.write_json("local.json", DEAD)
     ended = cli("wait", "L1", "--for", "done")
     assert ended.code == 1
     assert "demo-L1 has ended, FAILED (killed: no exit status), before it was done" in ended.err
+    add(run, (3.0, "stop", "done", "exit status 0"))
+    assert cli("wait", "L1", "--for", "done").out == "demo-L1 is done: COMPLETED, stage stopped; waited 0 s\n"
 
 
 def test_stages_are_those_of_the_scripts() -> None:
