@@ -33,7 +33,7 @@ from launcher.runfolder import RunFolder
     help="Build the kernels in a one-node job first; this one waits for it in the queue.",
 )
 @click.option("--parsable", is_flag=True, help="Print the job's id alone (ID[;cluster]).")
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH OPTIONS]")
 def command(
     config: str,
     sets: tuple[str, ...],

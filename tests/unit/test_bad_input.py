@@ -373,3 +373,7 @@ def test_exit_status_of_the_program_itself() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "sgl-launch: bad.yaml:5:1: enginee: unknown key; did you mean 'engine'?\n"
+
+
+def test_usage_of_submit(cli: Cli) -> None:
+    assert cli("submit", "--help").out.startswith("Usage: sgl-launch submit [OPTIONS] CONFIG [-- SBATCH OPTIONS]\n")
