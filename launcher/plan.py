@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from launcher.config import Config, Source
 from launcher.containers import container_problems
+from launcher.counting import counted
 from launcher.engines import Command, Context, Worker, engine_for
 from launcher.errors import InputError, Problem
 from launcher.portcheck import check_ports
@@ -235,7 +236,7 @@ def _place_frontends(config: Config, source: Source, nodes: int, cluster: Cluste
     """One on each of the first nodes; on this machine side by side, with ports of their own."""
     count = config.frontend.replicas
     if count > nodes:
-        message = f"one frontend a node: the workers take {nodes} node{'s' if nodes > 1 else ''}"
+        message = f"one frontend a node: the workers take {counted(nodes, 'node')}"
         raise InputError(source.problem(message, "frontend", "replicas"))
     if cluster == "local" and count > MOST_FRONTENDS:
         raise InputError(source.problem(f"at most {MOST_FRONTENDS} on one machine", "frontend", "replicas"))

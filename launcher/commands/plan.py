@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from launcher.commands.options import config_argument, json_option, planned
+from launcher.counting import counted
 from launcher.plan import Cluster, to_json
 
 
@@ -29,7 +30,7 @@ def text(plan: dict[str, Any]) -> str:
     """The plan for people, within 80 columns but for the commands."""
     lines = [
         f"{plan['name']}: {plan['model']['served_name']}, engine {plan['engine']}, "
-        f"{plan['nodes']} nodes of {plan['gpus_per_node']} GPUs ({plan['cluster']})",
+        f"{counted(plan['nodes'], 'node')} of {counted(plan['gpus_per_node'], 'GPU')} ({plan['cluster']})",
         "",
         f"{'group':<14}{'rank':>4} {'node':>5}  {'GPUs':<16}ports",
     ]

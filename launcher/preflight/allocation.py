@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from launcher.counting import counted
 from launcher.errors import WorkError
 from launcher.follow import queued_line
 from launcher.jobstate import slurm_state
@@ -35,7 +36,7 @@ def allocation(plan: Plan, say: Callable[[str], None], timeout: float | None = N
     Says why the job waits. The nodes go back whatever happens. Raises WorkError when Slurm refuses,
     or has given no nodes after `timeout` seconds.
     """
-    say(f"asking Slurm for {plan.nodes + plan.spare_nodes} nodes for some seconds ...")
+    say(f"asking Slurm for {counted(plan.nodes + plan.spare_nodes, 'node')} for some seconds ...")
     before = signal.signal(signal.SIGTERM, _ended)  # a TERM must not leave the nodes taken
     try:
         with tempfile.TemporaryFile() as said, _salloc(plan, said.fileno()) as asked:
