@@ -42,15 +42,41 @@ def is_local(run: RunFolder) -> bool:
 def job_state(run: RunFolder) -> JobState:
     """The job's state now; never raises."""
     if is_local(run):
-        process = run.json("local.json") or {}
-        alive = is_alive(int(process.get("pid", 0)), process.get("start_time"))
-        if alive:
-            return JobState("RUNNING", "", "process")
-        # a script that was killed by force has recorded nothing
-        return recorded_end(run.events()) or JobState("FAILED", "killed: no exit status", "process")
+        return _local_state(run)
     state = slurm_state(run.job_id)
     # Slurm forgets a job some minutes after its end, the run folder does not
     return state if state.state != "UNKNOWN" else recorded_end(run.events()) or state
+
+
+def job_states(runs: Sequence[RunFolder]) -> list[JobState]:
+    """As job_state of each, but squeue and sacct are asked once for all of them; never raises."""
+    waiting = [r.job_id for r in runs if not is_local(r)]
+    known, said = _ask_once("squeue", ["--states=all", "-h", "-o", "%A|%T|%r"], waiting)
+    ends = {r.path: end for r in runs if r.job_id not in known and (end := recorded_end(r.events()))}
+    forgotten = [r.job_id for r in runs if not is_local(r) and r.job_id not in known and r.path not in ends]
+    older, more = _ask_once("sacct", ["-n", "-X", "-P", "-o", "jobid,state"], forgotten)
+    unknown = JobState("UNKNOWN", "; ".join(filter(None, (said, more))))
+    return [
+        _local_state(r) if is_local(r) else known.get(r.job_id) or ends.get(r.path) or older.get(r.job_id, unknown)
+        for r in runs
+    ]
+
+
+def _ask_once(program: str, options: list[str], job_ids: Sequence[str]) -> tuple[dict[str, JobState], str]:
+    """States by job id, of those that the program knows; and what it said instead of others'."""
+    if not job_ids:
+        return {}, ""
+    code, output = run_command([program, *options, "-j", ",".join(dict.fromkeys(job_ids))])
+    found = parse_states(output, program) if code == 0 else {}
+    return found, f"{program}: {(output.strip().splitlines() or ['nothing'])[-1] if code else 'nothing'}"
+
+
+def _local_state(run: RunFolder) -> JobState:
+    process = run.json("local.json") or {}
+    if is_alive(int(process.get("pid", 0)), process.get("start_time")):
+        return JobState("RUNNING", "", "process")
+    # a script that was killed by force has recorded nothing
+    return recorded_end(run.events()) or JobState("FAILED", "killed: no exit status", "process")
 
 
 def recorded_end(events: Sequence[Event]) -> JobState | None:
@@ -102,6 +128,17 @@ def parse_sacct(output: str) -> JobState | None:
     """Output of `sacct -n -X -P -o state`; `CANCELLED by 0` is CANCELLED."""
     words = output.split()
     return JobState(words[0]) if words and words[0].isupper() else None
+
+
+def parse_states(output: str, source: str) -> dict[str, JobState]:
+    """Lines of ID|STATE or ID|STATE|REASON, as squeue and sacct are told to write them."""
+    found = {}
+    for line in output.splitlines():
+        job_id, state, reason = [*line.strip().split("|", 2), "", ""][:3]
+        if state[:1].isupper():
+            # sacct: `CANCELLED by 0`
+            found[job_id] = JobState(state.split()[0], "" if reason == "None" else reason, source)
+    return found
 
 
 def expectations(job_id: str) -> dict[str, str]:
