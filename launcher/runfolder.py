@@ -152,9 +152,9 @@ def find_runs(runs: Path) -> list[RunFolder]:
 
 
 def _is_run_folder(path: Path) -> bool:
-    """A job that waits has no events yet; one whose script was not handed over by `submit` has
-    no submit.json."""
-    return (path / "events.jsonl").exists() or (path / "submit.json").exists()
+    """A job that waits has no events yet; one whose script was not handed over by `submit`, or whose
+    `submit` was killed, has no submit.json."""
+    return any((path / file).exists() for file in ("events.jsonl", "submit.json", "local.json"))
 
 
 def _begin(path: Path) -> float:
