@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -58,7 +57,7 @@ def check_config(
     notes: list[str] = []
     if config is None:
         return Checked(tuple(in_order(found)), ("the rest can be checked once these are mended",), "", None)
-    config = resolve(config, Path(source.path).parent)
+    config = resolve(config, source)
     if catalog is None:
         catalog, said = choose_catalog(config, source, version)
         found += said

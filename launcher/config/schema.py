@@ -172,7 +172,7 @@ class Model(Part):
 
     path: Text = Field(
         description="Model folder as the workers see it (inside the container, if there is one). "
-        "A path that begins with `./` is taken from the config file's folder."
+        "A path that begins with `./` is taken from the folder of the file that it is written in."
     )
     served_name: Text | None = Field(
         default=None, description="Name that clients ask for; the path when it is not given."
@@ -421,7 +421,7 @@ class Config(Part):
     python: Text | None = Field(
         default=None,
         description="Python that has SGLang and Dynamo, as the workers see it. Default `python3`; "
-        "for the mocker the Python that runs sgl-launch.",
+        "for the mocker the Python that runs sgl-launch. `./` is as in `model.path`.",
     )
     sglang_version: Text | None = Field(
         default=None,
