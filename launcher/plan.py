@@ -353,7 +353,7 @@ def _group_json(plan: Plan, role: RolePlan, group: Group) -> dict[str, Any]:
 
 
 def _command_json(command: Command, values: dict[str, str], env: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Words and environment as they will be; `env` is what every process has, unless it has its own."""
+    """Words and environment as they will be; `env` is the config's own, which the command's goes over."""
 
     def text(word: Word) -> str:
         return shown(word, values)

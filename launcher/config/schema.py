@@ -437,7 +437,11 @@ class Config(Part):
     aggregated: Role | None = None
     mocker: Flags = Field(default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`).")
     dynamo_serve: DynamoServe | None = None
-    env: Env = Field(default_factory=dict, description="Environment of every process.")
+    env: Env = Field(
+        default_factory=dict,
+        description="Environment of all workers and of the frontend, under their own `env`. "
+        "NATS and etcd do not get it.",
+    )
     env_from: EnvFrom = Field(
         default_factory=dict,
         description="Secrets, by name: `[HF_TOKEN, {OTHER: file:PATH}]`. Read from the environment of "
