@@ -8,21 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from launcher.config.names import NAME, not_a_secret, not_to_be_set
 from launcher.config.suggest import nearest
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 AT_KEYS = "at_keys"  # the type of an error that names keys inside its mapping
-
-# The job script's own variables, which commands refer to; and those that bash lets nobody set.
-SCRIPT_NAMES = frozenset(
-    """GROUP RANK NNODES HEAD_ADDR SCRATCH_NAME NODE_ADDR SERVICES_ADDR IFNAME SCRATCH PORT_BASE LAUNCH_PYTHON
-    SGL_LAUNCH SGL_NODES SGL_JOB_ID RUN JOB_ID NATS_PORT ETCD_PORT ETCD_PEER_PORT FRONTEND_PORT
-    FRONTEND_ADDR METRICS_PORT CONTAINER
-    DIST_INIT_PORT BOOTSTRAP_PORT SYSTEM_PORT RPC_PORT HTTP_PORT NCCL_PORT""".split()
-)
-WORKER_NAMES = re.compile(r"(PREFILL|DECODE|AGGREGATED)_[0-9]+_")  # and those of each worker
-BASH_NAMES = frozenset("BASHOPTS BASH_VERSINFO EUID PPID SHELLOPTS UID".split())
 
 
 def _name(value: str) -> str:
@@ -80,12 +69,8 @@ def _env(value: dict[str, Any]) -> dict[str, str]:
     for key, item in value.items():
         if isinstance(item, bool):
             item = "true" if item else "false"
-        if not ENV_NAME.fullmatch(key):
-            problems.append((key, "not the name of an environment variable (letters, digits and _)"))
-        elif key in SCRIPT_NAMES or WORKER_NAMES.match(key):
-            problems.append((key, "not to be set here: the job script gives it out"))
-        elif key in BASH_NAMES:
-            problems.append((key, "not to be set here: bash lets nobody set it"))
+        if why := not_to_be_set(key):
+            problems.append((key, why))
         elif item is None or isinstance(item, (dict, list)):
             kind = "empty" if item is None else "a list" if isinstance(item, list) else "a mapping"
             problems.append((key, f"must be a text, a number, true or false, not {kind}"))
@@ -103,8 +88,9 @@ def _env_from(value: Any) -> Any:
     for item in items:
         pairs = item.items() if isinstance(item, dict) else [(item, None)]
         for name, origin in pairs:
-            if not isinstance(name, str) or not ENV_NAME.fullmatch(name) or name in SCRIPT_NAMES | BASH_NAMES:
-                raise ValueError(f"{str(name)[:80]!r} is not the name of a variable that can be set")
+            why = not_a_secret(name) if isinstance(name, str) else "not a name"
+            if why:
+                raise ValueError(f"{str(name)[:80]!r}: {why}")
             if origin is not None and not (isinstance(origin, str) and re.fullmatch(r"file:[^\x00-\x1f\x7f]+", origin)):
                 raise ValueError(f"{name}: write `{name}` (from your environment) or `{name}: file:PATH`")
             if name in out:

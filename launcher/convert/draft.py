@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from launcher.config.load import dotted
-from launcher.config.schema import ENV_NAME
+from launcher.config.names import not_to_be_set
 from launcher.convert.flags import one_line
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section, plain
@@ -166,8 +166,8 @@ def env_section(section: Section, ledger: Ledger) -> Section:
     kept: list[Item] = []
     for item in section.items:
         value, reason = one_line(item.value)
-        if not ENV_NAME.fullmatch(item.key):
-            reason = "not the name of an environment variable"
+        if why := not_to_be_set(item.key):
+            reason = why
         elif item.value is None:
             reason = "it has no value"
         elif item.key.startswith("SRTCTL_"):
