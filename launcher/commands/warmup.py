@@ -63,7 +63,8 @@ def command(
 
     The target is a job (id, name or run folder; the newest without one) or an address: IP,
     HOST:PORT or a URL, port 8000 by default. An address needs no config and no job. Exit status 1
-    unless the verdict is warm.
+    unless the verdict is warm. A job's run folder keeps each sweep: warmup.json is the job's own,
+    later ones are warmup-2.json and so on.
 
     With --kernels CONFIG, build the kernels that CONFIG's workers need, all at once, into the
     archive under its warmup.kernels.cache_dir: as a one-node job, or here with --cluster local.
@@ -97,7 +98,10 @@ def command(
     except AddressError as e:
         raise InputError(str(e)) from None
     if folder is not None:
-        folder.write_json("warmup.json", report.to_dict())
+        # the job's own sweep, the first and cold one, stays what it is
+        file = folder.next_sweep()
+        folder.write_json(file, report.to_dict())
+        click.echo(f"written to {folder.path}/{file}", err=True)
     if as_json:
         click.echo(report.to_json(), nl=False)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,3 +77,21 @@ def test_a_run_that_has_ended(cli: Cli, words: tuple[str, ...], monkeypatch: pyt
         f"sgl-launch: demo-L1 has ended: FAILED (exit status 137) at {at}, 3 min 20 s ago; "
         "serve failed: decode-0 ended\n"
     )
+
+
+def test_a_sweep_by_hand_keeps_the_jobs_own(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run("demo-L1", process=ALIVE)
+    run.write_json("plan.json", to_json(plan_of(BASE)))
+    run.write_json("placement.json", {"port_base": 20000})
+    (run.path / "hosts").write_text("0 n001 10.0.0.1 eth0\n1 n002 10.0.0.2 eth0\n")
+    run.write_json("warmup.json", {"verdict": "warm", "cold": True})
+    report = SimpleNamespace(
+        verdict=SimpleNamespace(warm=True), to_dict=lambda: {"verdict": "warm"}, to_json=lambda: "{}\n"
+    )
+    monkeypatch.setattr("warmup.requests.run", lambda *_, **__: report)
+    for number in (2, 3):
+        done = cli("warmup", "demo", "--json")
+        assert (done.code, done.out) == (0, "{}\n")
+        assert f"written to runs/demo-L1/warmup-{number}.json\n" in done.err
+        assert run.json(f"warmup-{number}.json") == {"verdict": "warm"}
+    assert run.json("warmup.json") == {"verdict": "warm", "cold": True}
