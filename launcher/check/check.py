@@ -16,8 +16,8 @@ from launcher.check.findings import Finding, errors, in_order
 from launcher.check.model import read_model
 from launcher.check.slurm import test_only
 from launcher.config import Config, Source
+from launcher.config.fields import AT_KEYS
 from launcher.config.load import merged_layers, problems_of, resolve
-from launcher.config.schema import AT_KEYS
 from launcher.errors import InputError
 from launcher.plan import Cluster, Plan, make_plan
 

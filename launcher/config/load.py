@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from launcher.config.schema import AT_KEYS, Config
+from launcher.config.fields import AT_KEYS
+from launcher.config.schema import Config
 from launcher.config.suggest import nearest
 from launcher.config.yamlpos import KeyPath, parse, parse_file
 from launcher.errors import InputError, Place, Problem
