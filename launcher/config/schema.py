@@ -227,7 +227,8 @@ class WarmupKernels(Part):
     )
     local_dir: Text = Field(
         default="/tmp/sgl-launch-kernels",
-        description="Where each node unpacks them: `<local_dir>-<uid>/<name>`, a name for each set of shapes and image. Must not be shared by nodes. "
+        description="Where each node unpacks them: `<local_dir>-<uid>/<name>`, a name for each set of shapes "
+        "and image. Must not be shared by nodes. "
         "With pyxis and docker, cache_dir and the folder above this one must be in container.mounts.",
     )
     manifest: Text | None = Field(
