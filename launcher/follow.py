@@ -8,7 +8,7 @@ from collections.abc import Callable
 from launcher.errors import WorkError
 from launcher.jobstate import is_local, job_state
 from launcher.runfolder import Event, RunFolder
-from launcher.status import stage_of
+from launcher.status import duration, stage_of
 
 # what must have happened: (stage, state) of an event
 REACHED = {
@@ -24,6 +24,11 @@ def describe(event: Event, begin: float) -> str | None:
         return None
     detail = f"  {event.detail}" if event.detail else ""
     return f"{event.time - begin:8.1f} s  {event.stage:<12} {event.state}{detail}"
+
+
+def queued_line(reason: str) -> str:
+    """Why a job waits in the queue, as a progress line."""
+    return f"           queued       {reason}".rstrip()
 
 
 def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[str], None]) -> None:
@@ -48,23 +53,24 @@ def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[
         failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
         if _reached(run, events, target):
             if target == "done" and failure is not None:
-                raise WorkError(f"{run.path.name} {failure.state}: {failure.detail}")
+                raise WorkError(f"{run.path.name} {failure.state}: {failure.detail} ({_waited(begin)})")
             cold = next((e for e in events if e.stage == "warm" and e.state in ("not warm", "failed")), None)
             if target == "warm" and cold is not None:
-                raise WorkError(f"{run.path.name} serves but is not warm: {cold.detail}")
+                how = "serves but is not warm" if cold.state == "not warm" else "is not warm, and ends"
+                raise WorkError(f"{run.path.name} {how}: {_why_cold(run, cold)}; {_waited(begin)}")
             return
         if state.ended and not _fresh(events):
             reason = f"{failure.stage} {failure.state}: {failure.detail}" if failure else ""
             raise WorkError(
-                f"{run.path.name} has ended ({state.state}) before it was {target}. "
+                f"{run.path.name} has ended, {state}, before it was {target} ({_waited(begin)}). "
                 f"{reason or f'See {run.path}/logs and {run.path}.out'}{_hint(run, failure)}"
             )
         if state.state == "PENDING" and state.reason != queued:
             queued = state.reason
-            say(f"           queued       {queued}")
+            say(queued_line(queued))
         if timeout is not None and time.monotonic() - begin > timeout:
             at = f"still {state.state} ({state.reason})" if state.state == "PENDING" else f"at stage {stage_of(events)}"
-            raise WorkError(f"{run.path.name} is not {target} after {timeout:.0f} s: {at}")
+            raise WorkError(f"{run.path.name} is not {target} after {timeout:g} s: {at}")
         time.sleep(0.2 if is_local(run) else 2)  # each turn asks Slurm's controller
 
 
@@ -75,6 +81,19 @@ def _reached(run: RunFolder, events: list[Event], target: str) -> bool:
         if plan and not plan["config"]["warmup"]["requests"]["enabled"]:
             reached = REACHED["ready"]
     return any((e.stage, e.state) in reached for e in events)
+
+
+def _waited(begin: float) -> str:
+    return f"waited {duration(time.monotonic() - begin)}"
+
+
+def _why_cold(run: RunFolder, cold: Event) -> str:
+    """The verdict and its reasons in one line, and where the figures are."""
+    report = run.json("warmup.json")
+    if report is None:
+        return cold.detail  # the sweep came to no verdict
+    said = [str(report.get("verdict", "")), "; ".join(map(str, report.get("reasons") or []))]
+    return " ".join(f"{': '.join(filter(None, said))} ({run.path}/warmup.json)".split())
 
 
 def _hint(run: RunFolder, failure: Event | None) -> str:

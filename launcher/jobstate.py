@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launcher.processes import is_alive
-from launcher.runfolder import RunFolder
+from launcher.runfolder import Event, RunFolder
 
+# squeue(1), JOB STATE CODES: those that a job does not leave again by itself
 ENDED = frozenset(
-    "COMPLETED FAILED CANCELLED TIMEOUT NODE_FAIL PREEMPTED OUT_OF_MEMORY BOOT_FAIL DEADLINE ENDED".split()
+    """BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED LAUNCH_FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED
+    RECONFIG_FAIL REVOKED TIMEOUT""".split()
 )
 
 
 @dataclass(frozen=True)
 class JobState:
-    """`state` is Slurm's word for it, `RUNNING` or `ENDED` for a local job, `UNKNOWN` if nobody
-    can tell; `reason` is Slurm's reason or why it is unknown; `source` is who said so."""
+    """`state` is Slurm's word for it, for a local job too, `UNKNOWN` if nobody can tell; `reason` is
+    Slurm's reason, a local job's exit status, or why it is unknown; `source` is who said so."""
 
     state: str
     reason: str = ""
@@ -26,6 +30,10 @@ class JobState:
     def ended(self) -> bool:
         return self.state in ENDED
 
+    def __str__(self) -> str:
+        """As people see it: `FAILED (exit status 1)`."""
+        return f"{self.state} ({self.reason})" if self.reason else self.state
+
 
 def is_local(run: RunFolder) -> bool:
     return (run.path / "local.json").exists()
@@ -34,10 +42,54 @@ def is_local(run: RunFolder) -> bool:
 def job_state(run: RunFolder) -> JobState:
     """The job's state now; never raises."""
     if is_local(run):
-        process = run.json("local.json") or {}
-        alive = is_alive(int(process.get("pid", 0)), process.get("start_time"))
-        return JobState("RUNNING" if alive else "ENDED", "", "process")
-    return slurm_state(run.job_id)
+        return _local_state(run)
+    state = slurm_state(run.job_id)
+    # Slurm forgets a job some minutes after its end, the run folder does not
+    return state if state.state != "UNKNOWN" else recorded_end(run.events()) or state
+
+
+def job_states(runs: Sequence[RunFolder]) -> list[JobState]:
+    """As job_state of each, but squeue and sacct are asked once for all of them; never raises."""
+    waiting = [r.job_id for r in runs if not is_local(r)]
+    known, said = _ask_once("squeue", ["--states=all", "-h", "-o", "%A|%T|%r"], waiting)
+    ends = {r.path: end for r in runs if r.job_id not in known and (end := recorded_end(r.events()))}
+    forgotten = [r.job_id for r in runs if not is_local(r) and r.job_id not in known and r.path not in ends]
+    older, more = _ask_once("sacct", ["-n", "-X", "-P", "-o", "jobid,state"], forgotten)
+    unknown = JobState("UNKNOWN", "; ".join(filter(None, (said, more))))
+    return [
+        _local_state(r) if is_local(r) else known.get(r.job_id) or ends.get(r.path) or older.get(r.job_id, unknown)
+        for r in runs
+    ]
+
+
+def _ask_once(program: str, options: list[str], job_ids: Sequence[str]) -> tuple[dict[str, JobState], str]:
+    """States by job id, of those that the program knows; and what it said instead of others'."""
+    if not job_ids:
+        return {}, ""
+    code, output = run_command([program, *options, "-j", ",".join(dict.fromkeys(job_ids))])
+    found = parse_states(output, program) if code == 0 else {}
+    return found, f"{program}: {(output.strip().splitlines() or ['nothing'])[-1] if code else 'nothing'}"
+
+
+def _local_state(run: RunFolder) -> JobState:
+    process = run.json("local.json") or {}
+    if is_alive(int(process.get("pid", 0)), process.get("start_time")):
+        return JobState("RUNNING", "", "process")
+    # a script that was killed by force has recorded nothing
+    return recorded_end(run.events()) or JobState("FAILED", "killed: no exit status", "process")
+
+
+def recorded_end(events: Sequence[Event]) -> JobState | None:
+    """How the job ended, by its script's last event, in Slurm's words; None if that is no end."""
+    last = events[-1] if events else None
+    if last is None or (last.stage, last.state) != ("stop", "done"):
+        return None
+    status = re.fullmatch(r"exit status (\d+)", last.detail)
+    if any(e.state == "cancelled" for e in events):
+        return JobState("CANCELLED", "", "events")
+    if status and int(status[1]) == 0:
+        return JobState("COMPLETED", "", "events")
+    return JobState("FAILED", last.detail, "events")
 
 
 def slurm_state(job_id: str) -> JobState:
@@ -86,6 +138,17 @@ def _of_all(components: list[JobState]) -> JobState | None:
     of those one that says a reason."""
     living = [c for c in components if not c.ended] or components[:1]
     return next((c for c in living if c.reason), living[0]) if living else None
+
+
+def parse_states(output: str, source: str) -> dict[str, JobState]:
+    """Lines of ID|STATE or ID|STATE|REASON, as squeue and sacct are told to write them."""
+    found = {}
+    for line in output.splitlines():
+        job_id, state, reason = [*line.strip().split("|", 2), "", ""][:3]
+        if state[:1].isupper():
+            # sacct: `CANCELLED by 0`
+            found[job_id] = JobState(state.split()[0], "" if reason == "None" else reason, source)
+    return found
 
 
 def expectations(job_id: str) -> dict[str, str]:

@@ -17,6 +17,16 @@ _BAD = re.compile(
     r"out of memory|denied)\b|Error:|\bERR\b",
     re.IGNORECASE,
 )
+# that there was none of it: "0 failed", "failed: 0", "errors=[]", "no error"; but "10 failed", "rank 0 failed"
+_NONE = re.compile(
+    r"(?:(?:^|[,;:=(\[|] ?|\b(?:INFO|and|with|had) )0(?: (?:of|out of) \d+)?"
+    r"|\bno|\bzero|\bwithout(?: an?| any)?)(?: \w+)?"
+    r" (?:error|exception|failed|failure|timed? ?out|abort(?:ed)?|killed|refused|denied)s?\b"
+    r"|\b(?:error|exception|failed|failure|timed? ?out|aborted|killed|refused|denied)s?\b['\"]?\s*[:=]\s*['\"]?"
+    r"(?:0(?![\w.])|(?:none|null|nil|false)(?=\W*$|['\"]?[,;)}\]])|\[\]|\{\})"
+    r"|\b(?:error|exception|failure)s?\b['\"]?\s*[:=]\s*(?:''|\"\")",
+    re.IGNORECASE,
+)
 # said on every start, or of no weight to people
 _NOISE = re.compile(r"\bDEBUG\b|\bTRACE\b|(User|Future|Deprecation)Warning|deprecated|PyTorch was not found")
 
@@ -75,7 +85,7 @@ def tail(path: Path, size: int = 65536) -> list[str]:
 
 def bad_lines(lines: Iterable[str]) -> Iterator[str]:
     """Those that speak of something wrong."""
-    return (line for line in lines if _BAD.search(line) and not _NOISE.search(line))
+    return (line for line in lines if _BAD.search(_NONE.sub(" ", line)) and not _NOISE.search(line))
 
 
 def that_matters(lines: list[str]) -> str:

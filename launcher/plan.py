@@ -9,6 +9,7 @@ from typing import Any, Literal
 from launcher.components import Component, component_problems, component_roles, components_json, number_of
 from launcher.config import Config, Source
 from launcher.containers import container_problems
+from launcher.counting import counted
 from launcher.engines import Command, Context, Worker, engine_for
 from launcher.errors import InputError, Problem
 from launcher.portcheck import check_ports
@@ -255,7 +256,7 @@ def _place_frontends(config: Config, source: Source, nodes: int, cluster: Cluste
     """One on each of the first nodes; on this machine side by side, with ports of their own."""
     count = config.frontend.replicas
     if count > nodes:
-        message = f"one frontend a node: the workers take {nodes} node{'s' if nodes > 1 else ''}"
+        message = f"one frontend a node: the workers take {counted(nodes, 'node')}"
         raise InputError(source.problem(message, "frontend", "replicas"))
     if cluster == "local" and count > MOST_FRONTENDS:
         raise InputError(source.problem(f"at most {MOST_FRONTENDS} on one machine", "frontend", "replicas"))
@@ -373,7 +374,7 @@ def _group_json(plan: Plan, role: RolePlan, group: Group) -> dict[str, Any]:
 
 
 def _command_json(command: Command, values: dict[str, str], env: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Words and environment as they will be; `env` is what every process has, unless it has its own."""
+    """Words and environment as they will be; `env` is the config's own, which the command's goes over."""
 
     def text(word: Word) -> str:
         return shown(word, values)

@@ -1,7 +1,7 @@
 """The run folder of a job: what its script writes, and everyone else reads.
 
 runs/<name>-<jobid>/  plan.json job.sh hosts placement.json events.jsonl processes endpoint.json
-                      warmup.json local.json logs/<group>-<rank>.log logs/job.log
+                      warmup.json warmup-2.json ... local.json logs/<group>-<rank>.log logs/job.log
 """
 
 from __future__ import annotations
@@ -110,6 +110,19 @@ class RunFolder:
         except OSError:
             pass  # a full disk loses the line, not the job
 
+    def later_sweeps(self) -> list[str]:
+        """Files of the sweeps that were run by hand in this attempt, oldest first: warmup-2.json, ...
+        (warmup.json is the job's own, the cold one)."""
+        events = self.events()
+        began = events[0].time if events else 0.0
+        found = [p for p in self.path.glob("warmup-*.json") if p.stem.removeprefix("warmup-").isdecimal()]
+        return [p.name for p in sorted(found, key=_sweep_number) if p.stat().st_mtime >= began]
+
+    def next_sweep(self) -> str:
+        """The file of the next one."""
+        numbers = [_sweep_number(self.path / name) for name in self.later_sweeps()]
+        return f"warmup-{max(numbers, default=1) + 1}.json"
+
     def set_aside_older(self, than: float) -> None:
         """Move what a job of the same number left here, last changed before `than`, to attempts/.
 
@@ -136,6 +149,10 @@ class RunFolder:
         temporary.replace(self.path / file)
 
 
+def _sweep_number(path: Path) -> int:
+    return int(path.stem.removeprefix("warmup-"))
+
+
 def resolve_port(value: int | str, placement: Mapping[str, Any]) -> int:
     """A port of plan.json as a number: `P+n` is n above the job's port base."""
     if isinstance(value, int):
@@ -152,9 +169,9 @@ def find_runs(runs: Path) -> list[RunFolder]:
 
 
 def _is_run_folder(path: Path) -> bool:
-    """A job that waits has no events yet; one whose script was not handed over by `submit` has
-    no submit.json."""
-    return (path / "events.jsonl").exists() or (path / "submit.json").exists()
+    """A job that waits has no events yet; one whose script was not handed over by `submit`, or whose
+    `submit` was killed, has no submit.json."""
+    return any((path / file).exists() for file in ("events.jsonl", "submit.json", "local.json"))
 
 
 def _begin(path: Path) -> float:

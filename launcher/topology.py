@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.config import Source
 from launcher.config.schema import Role
+from launcher.counting import counted
 from launcher.errors import InputError
 
 MAX_NODES = 4096  # of a role; beyond any cluster there is, and quick to plan
@@ -83,7 +84,7 @@ def topology(name: str, role: Role, gpus_per_node: int, source: Source) -> Topol
     if gpus > gpus_per_node and gpus % gpus_per_node:
         problems.append(
             source.problem(
-                f"a {name} worker takes {gpus} GPUs, which do not fill nodes of {gpus_per_node}; "
+                f"a {name} worker takes {counted(gpus, 'GPU')}, which do not fill nodes of {gpus_per_node}; "
                 f"choose sizes whose product is a multiple of {gpus_per_node}, "
                 f"or set {f'{name}.' if role.own_slurm else ''}slurm.gpus_per_node",
                 name,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,8 +16,8 @@ from launcher.check.findings import Finding, errors, in_order
 from launcher.check.model import read_model
 from launcher.check.slurm import test_only
 from launcher.config import Config, Source
+from launcher.config.fields import AT_KEYS
 from launcher.config.load import merged_layers, problems_of, resolve
-from launcher.config.schema import AT_KEYS
 from launcher.errors import InputError
 from launcher.plan import Cluster, Plan, make_plan
 
@@ -58,7 +57,7 @@ def check_config(
     notes: list[str] = []
     if config is None:
         return Checked(tuple(in_order(found)), ("the rest can be checked once these are mended",), "", None)
-    config = resolve(config, Path(source.path).parent)
+    config = resolve(config, source)
     if catalog is None:
         catalog, said = choose_catalog(config, source, version)
         found += said

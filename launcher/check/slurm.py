@@ -12,27 +12,12 @@ from typing import Any
 
 from launcher.check.findings import Finding
 from launcher.config import Config, Source
+from launcher.refusal import key_about, refusal
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
 # Slurm's programs are here, but no controller answers, or none is configured
 _AWAY = r"contact.*controller|Connection refused|timed out|failed to fetch config|establish_config_source"
-
-# a word of sbatch's refusal -> the key that is about it
-_ABOUT = (
-    ("account", "account"),  # of which Slurm says "account/partition"
-    ("qos", "qos"),
-    ("partition", "partition"),
-    ("time limit", "time"),
-    ("reservation", "reservation"),
-    ("constraint", "constraint"),
-    ("feature", "constraint"),
-    ("gres", "gpus_per_node"),
-    ("gpu", "gpus_per_node"),
-    ("memory", "mem"),
-    ("node count", "partition"),
-    ("node configuration", "gpus_per_node"),
-)
 
 
 def minutes(text: object) -> float | None:
@@ -88,12 +73,10 @@ def judge(
     if code == 0:
         said = next((line for line in lines if "to start at" in line), lines[-1] if lines else "")
         return [], f"Slurm would take it: {said.removeprefix('sbatch: ')}"
-    errors = [re.sub(r"^(sbatch: )?(error: )?", "", line) for line in lines if "rror" in line or "failure" in line]
-    said = "; ".join(dict.fromkeys(errors)) or f"exit status {code}"
+    said = refusal(output) or f"exit status {code}"
     if re.search(_AWAY, said, re.I):
         return [], f"Slurm does not answer ({said[:90]}): partition, account and node count were not checked"
-    lower = said.lower()
-    option = next((key for word, key in _ABOUT if word in lower), "")
+    option = key_about(said)
     keys = ("slurm", option) if option else ("slurm",)
     for role, options in (roles or {}).items():
         if option and str(options.get(option) or "\n") in said:

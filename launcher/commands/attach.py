@@ -10,8 +10,9 @@ import click
 
 from launcher.commands.options import complete_group, complete_job, runs_option
 from launcher.errors import InputError, WorkError
-from launcher.jobstate import is_local, job_state
+from launcher.jobstate import is_local
 from launcher.runfolder import RunFolder, find_run
+from launcher.target import refuse_ended
 
 
 @click.command("attach")
@@ -23,12 +24,11 @@ from launcher.runfolder import RunFolder, find_run
 def command(job: str, group: str, run_it: bool, words: str, runs: Path) -> None:
     """Print the command that opens a shell on the node of GROUP[:RANK] (prefill-0:1), inside JOB."""
     run = find_run(job, runs)
+    refuse_ended(run)
     argv = attach_command(run, group, shlex.split(words))
     if not run_it:
         click.echo(shlex.join(argv))
         return
-    if job_state(run).ended:
-        raise WorkError(f"{run.path.name} has ended")
     try:
         os.execvp(argv[0], argv)
     except OSError as e:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from launcher.commands.options import json_option
+from launcher.counting import counted
 from launcher.errors import InputError, WorkError
 
 _folder = click.option(
@@ -78,7 +79,7 @@ def verify(folder: Path, names: tuple[str, ...]) -> None:
         click.echo(f"{'bad ' if entry.problem else 'good'}  {entry.name}{_why(entry)}")
     bad = [e for e in checked if e.problem]
     if bad:
-        raise WorkError(f"{len(bad)} of {len(checked)} archives are bad; `cache prune` removes them")
+        raise WorkError(f"bad: {len(bad)} of {counted(len(checked), 'archive')}; `cache prune` removes them")
 
 
 @command.command("prune")

@@ -33,7 +33,7 @@ def command(job: str, timeout: float, runs: Path) -> None:
                 run, state = other, now
                 break
     if state.ended:
-        click.echo(f"{run.path.name} had ended already ({state.state})")
+        click.echo(f"{run.path.name} had ended already: {state}")
         _kill_leftovers(run)
         return
     if is_local(run):
@@ -52,7 +52,7 @@ def command(job: str, timeout: float, runs: Path) -> None:
             raise WorkError(f"{run.path.name} still is {state.state} {timeout:.0f} s after it was told to end")
         time.sleep(0.1 if is_local(run) else 1)  # Slurm's controller is everyone's
     _kill_leftovers(run)
-    click.echo(f"{run.path.name} ended ({state.state})")
+    click.echo(f"{run.path.name} ended: {state}")
 
 
 def _kill_leftovers(run: RunFolder) -> None:

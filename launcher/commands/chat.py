@@ -12,7 +12,6 @@ import click
 
 from launcher.commands.options import runs_option
 from launcher.errors import InputError, WorkError
-from launcher.runfolder import find_run, is_run
 
 
 @click.command("chat")
@@ -23,11 +22,12 @@ from launcher.runfolder import find_run, is_run
 @runs_option
 def command(target: str | None, message: str, max_tokens: int, model: str | None, runs: Path) -> None:
     """Ask a deployment one question and stream the answer."""
+    from launcher.target import run_or_address
     from warmup.requests import AddressError, parse_address
 
     names: dict[int, str] = {}
-    if target is None or is_run(target, runs):
-        run = find_run(target, runs)
+    run = run_or_address(target, runs)
+    if run is not None:
         endpoint = run.json("endpoint.json")
         if endpoint is None:
             raise WorkError(f"{run.path.name} is not ready; see `sgl-launch status {run.job_id}`")
@@ -35,7 +35,7 @@ def command(target: str | None, message: str, max_tokens: int, model: str | None
         names = {int(e.detail, 16): e.stage for e in run.events() if e.state == "registered" and e.detail}
     else:
         try:
-            address = parse_address(target)
+            address = parse_address(target or "")
         except AddressError as e:
             raise InputError(str(e)) from None
     asyncio.run(_chat(address, model, message, max_tokens, names))

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from launcher.counting import counted
 from launcher.errors import WorkError
 from launcher.runfolder import RunFolder
 
@@ -96,7 +97,7 @@ def kernels(folder: Path) -> None:
         shapes = prepare(RunFolder(folder))
     except ERRORS as e:
         raise WorkError(str(e)) from None
-    say(f"{shapes} kernel shapes")
+    say(counted(shapes, "kernel shape"))
 
 
 @command.command("monitor")

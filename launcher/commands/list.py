@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from launcher.commands.options import json_option, runs_option
-from launcher.jobstate import job_state
+from launcher.jobstate import JobState, job_states
 from launcher.runfolder import RunFolder, find_runs
 from launcher.status import duration, stage_of
 
@@ -23,7 +23,8 @@ from launcher.status import duration, stage_of
 def command(lines: int, running: bool, as_json: bool, runs: Path) -> None:
     """List the runs, newest last: job id, name, state, stage, age and how they ended."""
     found = find_runs(runs)
-    rows = [_row(run) for run in (found[-lines:] if lines else found)]
+    chosen = found[-lines:] if lines else found
+    rows = [_row(run, state) for run, state in zip(chosen, job_states(chosen), strict=True)]
     rows = [row for row in rows if not (running and row["ended"])]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -37,17 +38,19 @@ def command(lines: int, running: bool, as_json: bool, runs: Path) -> None:
         age = duration(time.time() - row["started"]) if row["started"] else "-"
         name = row["name"] if len(row["name"]) < wide else row["name"][: wide - 2] + "…"
         line = f"{row['job_id']:<10}{name:<{wide}}{row['state']:<12}{row['stage']:<10}{age:>13}"
-        click.echo(f"{line}  {row['endpoint'] or ''}".rstrip())
+        why = f"({row['reason']})" if row["reason"] else ""
+        click.echo(f"{line}  {row['endpoint'] or why}".rstrip())
 
 
-def _row(run: RunFolder) -> dict[str, Any]:
-    events, state = run.events(), job_state(run)
+def _row(run: RunFolder, state: JobState) -> dict[str, Any]:
+    events = run.events()
     endpoint = run.json("endpoint.json") or {}
     failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
     return {
         "job_id": run.job_id,
         "name": run.name,
         "state": state.state,
+        "reason": state.reason if state.state != "UNKNOWN" else "",
         "ended": state.ended,
         "stage": stage_of(events),
         "started": events[0].time if events else None,

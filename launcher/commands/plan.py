@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from launcher.commands.options import config_argument, json_option, planned
+from launcher.counting import counted
 from launcher.plan import Cluster, to_json
 
 
@@ -28,7 +29,7 @@ def command(config: str, sets: tuple[str, ...], cluster: Cluster, as_json: bool)
 def text(plan: dict[str, Any]) -> str:
     """The plan for people, within 80 columns but for the commands."""
     components = plan.get("components", ())
-    size = f"{plan['nodes']} nodes" + ("" if components else f" of {plan['gpus_per_node']} GPUs")
+    size = counted(plan["nodes"], "node") + ("" if components else f" of {counted(plan['gpus_per_node'], 'GPU')}")
     lines = [
         f"{plan['name']}: {plan['model']['served_name']}, engine {plan['engine']}, {size} ({plan['cluster']})",
         *(_component(c) for c in components),

@@ -19,18 +19,22 @@ from launcher.runfolder import find_run, is_run
 @click.argument("target", metavar="CONFIG|JOB", shell_complete=complete_job)
 @set_option
 @cluster_option
+@click.option("--timeout", type=float, metavar="SECONDS", help="Give up waiting for nodes after this.")
 @json_option
 @runs_option
-def command(target: str, sets: tuple[str, ...], cluster: Cluster, as_json: bool, runs: Path) -> None:
+def command(
+    target: str, sets: tuple[str, ...], cluster: Cluster, timeout: float | None, as_json: bool, runs: Path
+) -> None:
     """Look whether the nodes have what CONFIG needs: GPUs, model, image, limits, disk, network, ports.
 
     Then whether they reach each other as its workers will: an all-reduce in each worker group, NIXL
     transfers between prefill and decode. Takes nodes for a minute or so, as CONFIG would; for a JOB that
     runs, looks at its nodes only. Exit status 1 if a node or a way between nodes is bad.
     """
+    from launcher.preflight.allocation import allocation
     from launcher.preflight.judge import judge, parse
     from launcher.preflight.network import try_links
-    from launcher.preflight.run import allocation, gather, need
+    from launcher.preflight.run import gather, need
     from launcher.preflight.stage import of_run
 
     say = functools.partial(click.echo, err=True)
@@ -40,7 +44,7 @@ def command(target: str, sets: tuple[str, ...], cluster: Cluster, as_json: bool,
         nodes, remarks, links = of_run(find_run(target, runs), True, say)
     else:
         plan = planned(target, sets, cluster)
-        with nullcontext() if cluster == "local" else allocation(plan, say) as job_id:
+        with nullcontext() if cluster == "local" else allocation(plan, say, timeout) as job_id:
             nodes = parse(gather(plan, cluster, say, job_id))
             remarks = judge(nodes, need(plan, cluster))
             links = try_links(plan, nodes, say, job_id)

@@ -33,7 +33,7 @@ from launcher.runfolder import RunFolder
     help="Build the kernels in a one-node job first; this one waits for it in the queue.",
 )
 @click.option("--parsable", is_flag=True, help="Print the job's id alone (ID[;cluster]).")
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH OPTIONS]")
 def command(
     config: str,
     sets: tuple[str, ...],
@@ -60,6 +60,9 @@ def command(
         click.echo(f"# {_dry_command(plan, cluster, options)}")
         return
     check_env_from(plan.config)
+    from launcher.effective import effective
+
+    whole = effective(config, sets, plan.config)
     if after_kernels:
         from launcher.kernelwarmup import submit_kernels
 
@@ -68,6 +71,7 @@ def command(
         options = (f"--dependency=afterok:{first.job_id}", "--kill-on-invalid-dep=yes", *options)
     run, shown = start(plan, script, cluster, options)
     shutil.copyfile(find_config(config), run.path / "config.yaml")
+    (run.path / "effective.yaml").write_text(whole, encoding="utf-8")
     run.write_json(
         "submit.json",
         {"config": config, "set": list(sets), "cluster": cluster, "options": list(options)},

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
 from launcher.commands.options import job_argument, runs_option
 from launcher.follow import wait_for
+from launcher.jobstate import job_state, recorded_end
 from launcher.runfolder import find_run
+from launcher.status import duration, stage_of
 
 
 @click.command("wait")
@@ -26,6 +29,11 @@ from launcher.runfolder import find_run
 def command(job: str | None, target: str, timeout: float | None, runs: Path) -> None:
     """Wait until JOB (an id, a name or a run folder; the newest without one) has reached a state.
 
-    Exit status 1 if it ends or fails before.
+    The last line says in which state it is and after how long. Exit status 1 if it ends or fails before.
     """
-    wait_for(find_run(job, runs), target, timeout, lambda line: click.echo(line, err=True))
+    run, begin = find_run(job, runs), time.monotonic()
+    wait_for(run, target, timeout, lambda line: click.echo(line, err=True))
+    waited, events, state = duration(time.monotonic() - begin), run.events(), job_state(run)
+    if not state.ended:  # its script is quicker to tell than Slurm
+        state = recorded_end(events) or state
+    click.echo(f"{run.path.name} is {target}: {state}, stage {stage_of(events)}; waited {waited}")

@@ -11,7 +11,6 @@ import click
 from launcher.commands.options import cluster_option, json_option, runs_option, set_option
 from launcher.errors import InputError
 from launcher.plan import Cluster
-from launcher.runfolder import RunFolder, find_run, is_run
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -64,7 +63,8 @@ def command(
 
     The target is a job (id, name or run folder; the newest without one) or an address: IP,
     HOST:PORT or a URL, port 8000 by default. An address needs no config and no job. Exit status 1
-    unless the verdict is warm.
+    unless the verdict is warm. A job's run folder keeps each sweep: warmup.json is the job's own,
+    later ones are warmup-2.json and so on.
 
     With --kernels CONFIG, build the kernels that CONFIG's workers need, all at once, into the
     archive under its warmup.kernels.cache_dir: as a one-node job, or here with --cluster local.
@@ -72,16 +72,16 @@ def command(
     if kernels:
         _kernels(target, only_plan, from_log, out, sets, cluster, as_json)
         return
+    from launcher.target import run_or_address
     from warmup.requests import AddressError, Axes, Options, run
     from warmup.requests.show import Live, show
 
     options, expected, address = Options(), None, target or ""
-    folder: RunFolder | None = None
-    if target is None or is_run(target, runs):
+    folder = run_or_address(target, runs)
+    if folder is not None:
         from launcher.job.deployment import expected_workers, read_deployment
         from launcher.job.warm import options_from_plan
 
-        folder = find_run(target, runs)
         deployment = read_deployment(folder)
         options, expected = options_from_plan(deployment.plan), expected_workers(deployment)
         address, model = deployment.endpoint, model or deployment.model
@@ -98,7 +98,10 @@ def command(
     except AddressError as e:
         raise InputError(str(e)) from None
     if folder is not None:
-        folder.write_json("warmup.json", report.to_dict())
+        # the job's own sweep, the first and cold one, stays what it is
+        file = folder.next_sweep()
+        folder.write_json(file, report.to_dict())
+        click.echo(f"written to {folder.path}/{file}", err=True)
     if as_json:
         click.echo(report.to_json(), nl=False)
     else:

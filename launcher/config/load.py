@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from launcher.config.schema import AT_KEYS, Config
+from launcher.config.fields import AT_KEYS
+from launcher.config.schema import Config
 from launcher.config.suggest import nearest
 from launcher.config.yamlpos import KeyPath, parse, parse_file
 from launcher.errors import InputError, Place, Problem
@@ -52,6 +53,11 @@ class Source:
                     return found
             path = path[:-1]
         return self.places.get((), Place(self.path))
+
+    def folder(self, *keys: Any) -> Path:
+        """The folder of the file where the key is written; of an option, the config's."""
+        place = self.place(*keys)
+        return Path(place.source if place.line is not None else self.path).parent
 
     def problem(self, message: str, *keys: Any) -> Problem:
         return Problem(message, self.place(*keys), dotted(keys))
@@ -121,7 +127,7 @@ def load_config(name: str, sets: Sequence[str] = (), *, sites: Sequence[Path] | 
     Raises InputError with every mistake found.
     """
     data, source = merged_layers(name, sets, sites=sites)
-    return resolve(validate(data, source), Path(source.path).parent), source
+    return resolve(validate(data, source), source), source
 
 
 def merged_layers(
@@ -148,15 +154,17 @@ def validate(data: Mapping[str, Any], source: Source) -> Config:
         raise InputError(*problems_of(e, source)) from None
 
 
-def resolve(config: Config, folder: Path) -> Config:
-    """A model path or a Python that begins with ./ is taken from the config's folder."""
+def resolve(config: Config, source: Source) -> Config:
+    """A model path or a Python that begins with ./ is taken from the folder of the file where it is
+    written: the config, a base of it or a site file; of a `--set`, from the config's."""
     if config.python and config.python.startswith("./"):
         # not resolved: a venv's python is a link, and is asked for by the link's own path
-        config = config.model_copy(update={"python": os.path.normpath(folder.absolute() / config.python)})
+        python = os.path.normpath(source.folder("python").absolute() / config.python)
+        config = config.model_copy(update={"python": python})
     path = config.model.path
     if not path.startswith("./"):
         return config
-    model = config.model.model_copy(update={"path": str((folder / path).resolve())})
+    model = config.model.model_copy(update={"path": str((source.folder("model", "path") / path).resolve())})
     if model.served_name is None:
         model = model.model_copy(update={"served_name": Path(path).name})
     return config.model_copy(update={"model": model})

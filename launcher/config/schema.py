@@ -2,169 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from launcher.config.allocation import RoleSlurm, Slurm
-from launcher.config.suggest import nearest
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-AT_KEYS = "at_keys"  # the type of an error that names keys inside its mapping
-
-# The job script's own variables, which commands refer to; and those that bash lets nobody set.
-SCRIPT_NAMES = frozenset(
-    """GROUP RANK NNODES HEAD_ADDR SCRATCH_NAME NODE_ADDR SERVICES_ADDR IFNAME SCRATCH PORT_BASE LAUNCH_PYTHON
-    SGL_LAUNCH SGL_NODES SGL_JOB_ID RUN JOB_ID NATS_PORT ETCD_PORT ETCD_PEER_PORT FRONTEND_PORT
-    FRONTEND_ADDR METRICS_PORT CONTAINER
-    DIST_INIT_PORT BOOTSTRAP_PORT SYSTEM_PORT RPC_PORT HTTP_PORT NCCL_PORT""".split()
+from launcher.config.fields import (
+    AutoPort,
+    Count,
+    Engine,
+    Env,
+    EnvFrom,
+    Flags,
+    Name,
+    Runtime,
+    Seconds,
+    Text,
+    Workers,
+    at_keys,
 )
-WORKER_NAMES = re.compile(r"(PREFILL|DECODE|AGGREGATED)_[0-9]+_")  # and those of each worker
-BASH_NAMES = frozenset("BASHOPTS BASH_VERSINFO EUID PPID SHELLOPTS UID".split())
-
-
-def _name(value: str) -> str:
-    if not NAME.fullmatch(value):
-        rule = "letters, digits, '.', '_' and '-', at most 63 of them, a letter or digit first"
-        raise ValueError(f"not {_shown(value)}; use {rule}")
-    return value
-
-
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= 80 else value[:77] + "...")
-
-
-def _engine(value: str) -> str:
-    from launcher.engines import ENGINES, engine_names
-
-    return value if value in ENGINES else _one_of(value, engine_names())
-
-
-def _runtime(value: str) -> str:
-    from launcher.containers import RUNTIMES, runtime_names
-
-    return value if value in RUNTIMES else _one_of(value, runtime_names())
-
-
-def _one_of(value: str, names: list[str]) -> str:
-    """As pydantic's Literal, for names that are known only when they are asked for."""
-    if value not in names:
-        shown = [repr(n) for n in names]
-        expected = " or ".join([", ".join(shown[:-1]), shown[-1]])
-        raise PydanticCustomError("literal_error", "not a known name", {"expected": expected})
-    return value
-
-
-def _one_line(value: str) -> str:
-    if not value:
-        raise ValueError("must not be an empty text")
-    if _has_control(value):
-        raise ValueError("must be one line of text without control characters")
-    return value
-
-
-def _has_control(value: str) -> bool:
-    return any(ord(c) < 32 or ord(c) == 127 for c in value)
-
-
-def _at_keys(found: list[tuple[str, str]]) -> None:
-    if found:
-        raise PydanticCustomError(AT_KEYS, "mistakes in the mapping", {"found": found})
-
-
-def _env(value: dict[str, Any]) -> dict[str, str]:
-    out: dict[str, str] = {}
-    problems = []
-    for key, item in value.items():
-        if isinstance(item, bool):
-            item = "true" if item else "false"
-        if not ENV_NAME.fullmatch(key):
-            problems.append((key, "not the name of an environment variable (letters, digits and _)"))
-        elif key in SCRIPT_NAMES or WORKER_NAMES.match(key):
-            problems.append((key, "not to be set here: the job script gives it out"))
-        elif key in BASH_NAMES:
-            problems.append((key, "not to be set here: bash lets nobody set it"))
-        elif item is None or isinstance(item, (dict, list)):
-            kind = "empty" if item is None else "a list" if isinstance(item, list) else "a mapping"
-            problems.append((key, f"must be a text, a number, true or false, not {kind}"))
-        elif _has_control(str(item)):
-            problems.append((key, "must be one line of text without control characters"))
-        out[key] = str(item)
-    _at_keys(problems)
-    return out
-
-
-def _env_from(value: Any) -> Any:
-    """[A, {B: file:PATH}] and {A: null, B: file:PATH} are {A: None, B: PATH}."""
-    items = value if isinstance(value, list) else [value]
-    out: dict[str, str | None] = {}
-    for item in items:
-        pairs = item.items() if isinstance(item, dict) else [(item, None)]
-        for name, origin in pairs:
-            if not isinstance(name, str) or not ENV_NAME.fullmatch(name) or name in SCRIPT_NAMES | BASH_NAMES:
-                raise ValueError(f"{str(name)[:80]!r} is not the name of a variable that can be set")
-            if origin is not None and not (isinstance(origin, str) and re.fullmatch(r"file:[^\x00-\x1f\x7f]+", origin)):
-                raise ValueError(f"{name}: write `{name}` (from your environment) or `{name}: file:PATH`")
-            if name in out:
-                raise ValueError(f"{name} is given twice")
-            out[name] = origin.removeprefix("file:") if origin else None
-    return out
-
-
-def _flags(value: dict[str, Any]) -> dict[str, Any]:
-    """Flag names as SGLang spells them: `tp_size` and `--tp-size` are `tp-size`."""
-    out: dict[str, Any] = {}
-    problems = []
-    for key, item in value.items():
-        flag = key.removeprefix("--").replace("_", "-")
-        items = item if isinstance(item, list) else [item]
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", flag):
-            problems.append((key, "not the name of a flag"))
-        elif flag in out:
-            problems.append((key, f"{flag} is given twice, in two spellings; keep one"))
-        elif isinstance(item, list) and any(i is None or isinstance(i, (dict, list, bool)) for i in items):
-            problems.append((key, "a list of values takes texts and numbers alone"))
-        elif any(isinstance(i, str) and _has_control(i) for i in items):
-            problems.append((key, "must be one line of text without control characters"))
-        out[flag] = item
-    _at_keys(problems)
-    return out
 
 
 def _no_slurm(value: Any) -> Any:
     if isinstance(value, dict) and "slurm" in value:
-        _at_keys([("slurm", "an aggregated deployment has one kind of nodes: set it in the top `slurm`")])
+        at_keys([("slurm", "an aggregated deployment has one kind of nodes: set it in the top `slurm`")])
     return value
-
-
-def _text(value: Any) -> Any:
-    """Numbers are fine where a text is meant: `account: 17`."""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-def _auto_port(value: Any) -> Any:
-    if value == "auto" or (type(value) is int and 1 <= value <= 65535):
-        return value
-    shown = _shown(value) if isinstance(value, str) else "empty" if value is None else str(value)[:60]
-    near = nearest(value, ["auto"]) if isinstance(value, str) else ""
-    raise ValueError(f"must be 'auto' or a port from 1 to 65535, not {shown}{near}")
-
-
-Text = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]
-Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
-Env = Annotated[dict[str, Any], AfterValidator(_env)]
-EnvFrom = Annotated[dict[str, str | None], BeforeValidator(_env_from)]
-Flags = Annotated[dict[str, Any], AfterValidator(_flags)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-# the check comes first: a union by itself reports one mistake once a branch
-AutoPort = Annotated[Literal["auto"] | Port, BeforeValidator(_auto_port)]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Workers = Annotated[int, Field(ge=1, le=1024)]
-# AfterValidator: a plain float, however it was written (see yamlpos.Number)
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(float)]
 
 
 class Part(BaseModel):
@@ -178,7 +40,7 @@ class Model(Part):
 
     path: Text = Field(
         description="Model folder as the workers see it (inside the container, if there is one). "
-        "A path that begins with `./` is taken from the config file's folder."
+        "A path that begins with `./` is taken from the folder of the file that it is written in."
     )
     served_name: Text | None = Field(
         default=None, description="Name that clients ask for; the path when it is not given."
@@ -188,7 +50,7 @@ class Model(Part):
 class Container(Part):
     """The container that workers, frontend, NATS and etcd run in."""
 
-    runtime: Annotated[str, AfterValidator(_runtime)] = Field(
+    runtime: Runtime = Field(
         default="none",
         description="How a container is started on the nodes: `none`, `pyxis` (enroot; Slurm only), "
         "`apptainer`, `docker`, or one that an installed package adds.",
@@ -375,8 +237,8 @@ class WarmupKernels(Part):
     local_dir: Text = Field(
         default="/tmp/sgl-launch-kernels",
         description="Where each node unpacks them: `<local_dir>-<uid>/<name>`, a name for each set of shapes "
-        "and image. Must not be shared by nodes. With pyxis and docker, cache_dir and the folder above this one "
-        "must be in container.mounts.",
+        "and image. Must not be shared by nodes. "
+        "With pyxis and docker, cache_dir and the folder above this one must be in container.mounts.",
     )
     manifest: Text | None = Field(
         default=None,
@@ -419,7 +281,7 @@ class Config(Part):
     """One deployment."""
 
     name: Name = Field(description="Name of the deployment, of the job and of its run folder.")
-    engine: Annotated[str, AfterValidator(_engine)] = Field(
+    engine: Engine = Field(
         default="dynamo",
         description="What a worker is: `dynamo` (SGLang under Dynamo), `sglang` (SGLang behind its "
         "own router, without Dynamo, NATS and etcd), `dynamo-serve` (Dynamo of 2025), "
@@ -430,7 +292,7 @@ class Config(Part):
     python: Text | None = Field(
         default=None,
         description="Python that has SGLang and Dynamo, as the workers see it. Default `python3`; "
-        "for the mocker the Python that runs sgl-launch.",
+        "for the mocker the Python that runs sgl-launch. `./` is as in `model.path`.",
     )
     sglang_version: Text | None = Field(
         default=None,
@@ -446,7 +308,11 @@ class Config(Part):
     aggregated: Annotated[Role, BeforeValidator(_no_slurm)] | None = None
     mocker: Flags = Field(default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`).")
     dynamo_serve: DynamoServe | None = None
-    env: Env = Field(default_factory=dict, description="Environment of every process.")
+    env: Env = Field(
+        default_factory=dict,
+        description="Environment of all workers and of the frontend, under their own `env`. "
+        "NATS and etcd do not get it.",
+    )
     env_from: EnvFrom = Field(
         default_factory=dict,
         description="Secrets, by name: `[HF_TOKEN, {OTHER: file:PATH}]`. Read from the environment of "

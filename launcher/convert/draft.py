@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from launcher.config.load import dotted
-from launcher.config.schema import ENV_NAME
+from launcher.config.names import not_to_be_set
 from launcher.convert.flags import one_line
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section, plain
+from launcher.counting import counted
 from launcher.errors import InputError, Problem
 from launcher.topology import flag
 
@@ -96,9 +97,9 @@ def _sized(args: Section, gpus: int, per_node: int) -> Section:
     if gpus < 1 or (gpus > per_node and gpus % per_node):
         return args
     nodes = max(1, gpus // per_node)
-    text = f"# {gpus} GPU{'s' * (gpus > 1)}: {nodes} node{'s' * (nodes > 1)}"
+    text = f"# {counted(gpus, 'GPU')}: {counted(nodes, 'node')}"
     if gpus < per_node:
-        text = f"# {gpus} GPU{'s' * (gpus > 1)} of a node's {per_node}"
+        text = f"# {counted(gpus, 'GPU')} of a node's {per_node}"
     return replace(
         args,
         items=tuple(
@@ -165,8 +166,8 @@ def env_section(section: Section, ledger: Ledger) -> Section:
     kept: list[Item] = []
     for item in section.items:
         value, reason = one_line(item.value)
-        if not ENV_NAME.fullmatch(item.key):
-            reason = "not the name of an environment variable"
+        if why := not_to_be_set(item.key):
+            reason = why
         elif item.value is None:
             reason = "it has no value"
         elif item.key.startswith("SRTCTL_"):

@@ -24,6 +24,7 @@ from launcher.convert.ledger import Ledger
 from launcher.convert.reasons import explain
 from launcher.convert.service import bootstrap_port
 from launcher.convert.tree import Item, Section, leaves
+from launcher.counting import counted
 from launcher.engines.base import OWNED_FLAGS
 from launcher.errors import InputError, Problem
 
@@ -187,7 +188,7 @@ def _shape(role: str, recipe: Section, per_node: int, before: list[Shape], ledge
         gpus = nodes * per_node // workers
         if not gpus:
             at = next((i for i in items if i is not None), None)
-            ledger.warn(f"{workers} workers on {nodes} nodes of {per_node} GPUs", at)
+            ledger.warn(f"{counted(workers, 'worker')} on {counted(nodes, 'node')} of {counted(per_node, 'GPU')}", at)
     if gpus is None and shares:
         gpus = before[-1].gpus
     if number is None and nodes is None:
@@ -208,7 +209,7 @@ def _shape(role: str, recipe: Section, per_node: int, before: list[Shape], ledge
         if shape.spread:
             filled = workers * per_worker
         if filled != nodes:
-            ledger.warn(f"{nodes} nodes, but its workers fill {filled}; so many are asked for", items[1])
+            ledger.warn(f"{counted(nodes, 'node')}, but its workers fill {filled}; so many are asked for", items[1])
     return shape, entry("workers", workers, *items)
 
 

@@ -21,6 +21,7 @@ from launcher.convert.flags import Flags, convert_flags
 from launcher.convert.layout import Shape
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section
+from launcher.counting import counted
 from launcher.engines.base import OWNED_FLAGS
 from launcher.errors import InputError, Problem
 
@@ -235,7 +236,7 @@ def _nodes(shapes: list[Shape], found: Mapping[str, tuple[Item, Flags]], ledger:
         ledger.use(gpu)
         if shape.gpus and number * shape.nodes != shape.gpus:
             ledger.warn(
-                f"{number} GPUs on each of {shape.nodes} nodes, but the sizes ask for "
+                f"{counted(number, 'GPU')} on each of {counted(shape.nodes, 'node')}, but the sizes ask for "
                 f"{shape.gpus} in all; the sizes count",
                 gpu,
             )

@@ -41,10 +41,18 @@ class ScriptExecutor(submitit.LocalExecutor):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={**os.environ, **self._env, "SGL_JOB_ID": job_id},
+                # by the new process itself, before it becomes the script: whatever happens to this
+                # one, no script runs that `cancel` and `status` do not know
+                preexec_fn=lambda: _record_process(RunFolder(folder)),
             )
-        # a pid alone may be somebody else's by the time the job is cancelled
-        RunFolder(folder).write_json("local.json", {"pid": process.pid, "start_time": start_time(process.pid)})
         return LocalJob(folder=self.folder, job_id=job_id, process=process)
+
+
+def _record_process(run: RunFolder) -> None:
+    """Write this process down as the run's script."""
+    pid = os.getpid()
+    # a pid alone may be somebody else's by the time the job is cancelled
+    run.write_json("local.json", {"pid": pid, "start_time": start_time(pid)})
 
 
 def _new_folder(runs: Path, name: str) -> tuple[str, Path]:

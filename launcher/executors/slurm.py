@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 
 from launcher.errors import WorkError
+from launcher.refusal import refused
 from launcher.runfolder import RunFolder
 
 
@@ -50,9 +53,10 @@ class ScriptExecutor(submitit.SlurmExecutor):
         runs = JobPaths.get_first_id_independent_folder(self.folder)
         runs.mkdir(parents=True, exist_ok=True)
         try:
-            job = self._submit_command("")
+            with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises as well
+                job = self._submit_command("")
         except FailedJobError as e:
-            raise WorkError(f"sbatch refused the job: {e}") from None
+            raise WorkError(refused(str(e))) from None
         except (FailedSubmissionError, FileNotFoundError) as e:
             raise WorkError(f"sbatch did not submit the job: {e}") from None
         finally:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from launcher.counting import counted
+
 Verdict = Literal["ok", "warning", "bad"]
 GIB = 1 << 20  # in KiB
 
@@ -67,7 +69,7 @@ def judge(nodes: list[Node], need: Need) -> list[Remark]:
     for one in (_gpus, _memory, _ecc, _driver, _model, _image, _limits, _disk, _clock, _network, _ports):
         found += one(nodes, need)
     if len(nodes) < need.nodes:
-        found.append(Remark("-", "nodes", "bad", f"{len(nodes)} of {need.nodes} nodes answered"))
+        found.append(Remark("-", "nodes", "bad", f"{len(nodes)} of {counted(need.nodes, 'node')} answered"))
     order = {node.host: place for place, node in enumerate(nodes)}
     return sorted(found, key=lambda r: order.get(r.host, len(order)))
 
@@ -80,7 +82,8 @@ def _gpus(nodes: list[Node], need: Need) -> Iterator[Remark]:
     for node in nodes:
         seen, wanted = _number(node.facts.get("gpus")) or 0, need.gpus.get(node.index, 0)
         if seen < wanted:
-            yield Remark(node.host, "gpus", "bad", f"{seen} GPUs are seen, {wanted} are needed")
+            text = f"{counted(seen, 'GPU is', 'GPUs are')} seen, {counted(wanted, 'is', 'are')} needed"
+            yield Remark(node.host, "gpus", "bad", text)
     yield from _unlike_its_kind(nodes, need, "gpu_name", "gpus", "the GPUs are", "warning")
 
 
@@ -95,7 +98,7 @@ def _ecc(nodes: list[Node], need: Need) -> Iterator[Remark]:
     for node in nodes:
         errors = _number(node.facts.get("gpu_ecc"))
         if errors:
-            text = f"{errors} uncorrected memory errors: the GPU wants a reset, or repair"
+            text = f"{counted(errors, 'uncorrected memory error')}: the GPU wants a reset, or repair"
             yield Remark(node.host, "ecc", "bad", text)
 
 
@@ -113,7 +116,7 @@ def _model(nodes: list[Node], need: Need) -> Iterator[Remark]:
 
     def shown(value: str) -> str:
         count, size, _ = value.split(" ")
-        return f"{count} files, {size} bytes"
+        return f"{counted(int(count), 'file')}, {counted(int(size), 'byte')}"
 
     yield from _unlike(there, "model", "model", "the model's folder has", "bad", shown)
 

@@ -1,13 +1,10 @@
-"""Run the checks on the nodes: by srun in a job that is there or a short one of its own, or here."""
+"""Run the checks on the nodes: by srun in a job that is there or a short one of its own
+(allocation.py), or here."""
 
 from __future__ import annotations
 
-import re
-import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launcher.config import Config
@@ -17,15 +14,7 @@ from launcher.files import data_path
 from launcher.plan import Cluster, Plan
 from launcher.preflight.judge import Need
 from launcher.render import fixed_ports
-from launcher.slurm_options import sbatch_directives
 from launcher.words import quote
-
-TIME = "00:10:00"
-# of sbatch's options, those that decide which nodes one gets; srun has them too
-WHERE = frozenset(
-    """account constraint cpus-per-task exclude exclusive gpus-per-node gres licenses mem nodelist nodes
-    ntasks-per-node partition prefer qos reservation segment switches clusters wckey""".split()
-)
 
 
 def script(config: Config) -> str:
@@ -68,48 +57,6 @@ def srun_words(plan: Plan, job_id: str, number: int, count: int, hosts: Sequence
     where = [f"--nodelist={','.join(hosts)}"] if hosts else []
     kind = [f"--het-group={number}"] if plan.heterogeneous else []
     return [f"--jobid={job_id}", *kind, "--overlap", "--cpu-bind=none", *tasks, *where]
-
-
-def _where(plan: Plan) -> list[str]:
-    """salloc's options; a colon stands between those of two components."""
-    words: list[str] = []
-    for part in sbatch_directives(plan):
-        words += [":"] if words else []
-        words += [o for o in part if o.removeprefix("--").partition("=")[0] in WHERE]
-    return words
-
-
-@contextmanager
-def allocation(plan: Plan, say: Callable[[str], None]) -> Iterator[str]:
-    """Nodes as the deployment would get, for a few minutes: the job's id. They go back whatever happens."""
-    say(f"asking Slurm for {plan.nodes + plan.spare_nodes} nodes for some seconds ...")
-    name = f"--job-name={plan.config.name}-preflight"[:60]
-    command = ["salloc", "--no-shell", name, f"--time={TIME}", *_where(plan)]
-    try:
-        asked = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    except FileNotFoundError:
-        raise WorkError("there is no Slurm here (no salloc on PATH); --cluster local looks at this machine") from None
-    job_id, said = None, ""
-    before = signal.signal(signal.SIGTERM, _ended)  # a TERM must not leave the nodes taken
-    try:
-        assert asked.stderr is not None
-        for line in asked.stderr:
-            said += line
-            found = re.search(r"(?:Pending|Granted) job allocation (\d+)", line)
-            job_id = found[1] if found else job_id
-        if asked.wait() or job_id is None:
-            raise WorkError(f"Slurm gave no nodes: {said.strip() or f'exit status {asked.returncode}'}")
-        yield job_id
-    finally:
-        if asked.poll() is None:
-            asked.terminate()
-        if job_id is not None:
-            subprocess.run(["scancel", job_id], stderr=subprocess.DEVNULL, check=False)
-        signal.signal(signal.SIGTERM, before)
-
-
-def _ended(number: int, frame: object) -> None:
-    sys.exit(128 + number)
 
 
 def gather(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from launcher.config import Source
 from launcher.config.load import validate
+from launcher.counting import counted
 from launcher.errors import WorkError
 from launcher.plan import Plan, make_plan
 from launcher.preflight.judge import Node, Remark, judge, parse
@@ -53,4 +54,4 @@ def preflight_stage(run: RunFolder, say: Callable[[str], None]) -> None:
     cut = [x for x in links if x.verdict == "bad"]
     if cut:
         raise WorkError(f"the network fails: {'; '.join(f'{x.name}: {x.text}' for x in cut)}")
-    say(f"{len(nodes)} nodes are fit")
+    say(f"{counted(len(nodes), 'node is', 'nodes are')} fit")

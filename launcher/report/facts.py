@@ -54,12 +54,14 @@ class Facts:
     failure: str | None
     causes: tuple[Explained, ...] = ()
     restarts: int = 0
+    # the latest sweep that was run by hand: its file, and what is in it
+    latest: tuple[str, dict[str, Any]] | None = None
     events: tuple[Event, ...] = field(default_factory=tuple)
 
 
 def collect(run: RunFolder) -> Facts:
     """Read a run. Raises WorkError when the job has not written its plan yet."""
-    from launcher.jobstate import job_state
+    from launcher.jobstate import job_state, recorded_end
     from launcher.report.why import causes_of
 
     plan, events, state = run.plan(), run.events(), job_state(run)
@@ -71,10 +73,11 @@ def collect(run: RunFolder) -> Facts:
     steady = (run.json("warmup.json") or {}).get("verdict", "warm") == "warm"
     stages, groups = timeline(events, [g["name"] for g in plan["groups"]], began, end, steady)
     marks = milestones(events, began)
+    latest = next(((f, found) for f in reversed(run.later_sweeps()) if (found := run.json(f))), None)
     return Facts(
         run=run,
         plan=plan,
-        state="ENDED" if stopped and not state.ended else state.state,
+        state=str(state if state.ended else recorded_end(events) or state.state),
         began=began,
         end=end - began,
         started=_start_over(stages, end - began),
@@ -82,13 +85,14 @@ def collect(run: RunFolder) -> Facts:
         groups=groups,
         milestones=marks,
         hosts={n.index: n.host for n in run.nodes()},
-        warmup=run.json("warmup.json"),
+        warmup=run.json("warmup.json") or (latest[1] if latest else None),
         config=_config(run, plan),
         versions=versions(run, plan),
         endpoint=(run.json("placement.json") or {}).get("endpoint"),
         failure=f"{failure.stage}: {failure.detail}" if failure else None,
         causes=tuple(causes_of(run)) if failure else (),
         restarts=sum(e.state == "restarting" for e in events),
+        latest=latest,
         events=tuple(events),
     )
 

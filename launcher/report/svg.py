@@ -241,7 +241,9 @@ def _label(plan: dict[str, Any], name: str, role: str, rank: int, gpus: list[int
     of = f", rank {rank} of {ranks}" if ranks > 1 else ""
     if len(gpus) == 1:
         return f"{name}{of}: GPU {gpus[0]}"
-    return f"{name}{of}: GPUs {gpus[0]}-{gpus[-1]}" if gpus else f"{name}{of}"
+    if not gpus:
+        return f"{name}{of}"
+    return f"{name}{of}: GPUs {gpus[0]}-{gpus[-1]}" if len(gpus) > 1 else f"{name}{of}: GPU {gpus[0]}"
 
 
 def _services_of(plan: dict[str, Any]) -> dict[int, list[str]]:

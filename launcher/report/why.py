@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from launcher.counting import counted
 from launcher.logtext import bad_lines, tail
 from launcher.report.causes import Explained, explain
 from launcher.runfolder import RunFolder
@@ -43,7 +44,7 @@ def why(run: RunFolder) -> list[str]:
         out += ["", f"{one.cause.name}: {one.cause.means}"]
         out += [f"  {_relative(run, path)}:{number}: {_cut(text)}" for path, number, text in one.lines]
         if one.count > len(one.lines):
-            out.append(f"  and {one.count - len(one.lines)} more such lines")
+            out.append(f"  and {counted(one.count - len(one.lines), 'more such line')}")
         out.append(f"  what to do: {one.cause.do}")
     if not found:
         out += ["", *_unknown(run)]

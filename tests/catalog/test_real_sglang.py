@@ -53,10 +53,10 @@ def real():
 
 def ask(command_lines: list[list[str]]) -> list[str]:
     """What real argparse says to each command line: "" if it takes it."""
-    from launcher import catalog
+    from launcher.catalog import installed
 
     done = subprocess.run(
-        [PYTHON, "-c", ASK, str(catalog._EXTRACT.parent)],
+        [PYTHON, "-c", ASK, str(installed.EXTRACT.parent)],
         input=json.dumps(command_lines),
         capture_output=True,
         text=True,

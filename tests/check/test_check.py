@@ -129,7 +129,8 @@ SOURCE = Source("c.yaml", {})
             "slurm.time",
             "allocation failure: Requested time limit is invalid (missing or exceeds some limit)",
         ),
-        ("strange\n", "slurm", "exit status 1"),
+        ("strange\n", "slurm", "strange"),
+        ("", "slurm", "exit status 1"),
     ],
 )
 def test_a_refusal_stands_at_its_key(output: str, key: str, text: str) -> None:

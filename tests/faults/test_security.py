@@ -35,6 +35,7 @@ WITHOUT_GPUS = (
 FEWER = {
     "frontends.yaml": ["decode.args.tp-size=16", "decode.args.dp-size=16"],
     "dsr1-96gpu.yaml": ["prefill.workers=1"],
+    "hetero.yaml": ["prefill.slurm=null", "decode.slurm.partition=null"],
     "dsr1-4p9d.yaml": ["prefill.args.tp-size=16", "prefill.args.dp-size=16", "decode.args.tp-size=32",
                        "decode.args.dp-size=32"],
 }  # fmt: skip

@@ -21,7 +21,7 @@ def test_cancel_after_the_script_was_killed(launcher: Launcher) -> None:
     done = launcher("cancel", run.job)
     assert done.returncode == 0, done
     launcher.wait_gone(timeout=3)
-    assert run.status()["state"] == "ENDED"
+    assert (run.status()["state"], run.status()["reason"]) == ("FAILED", "killed: no exit status")
 
 
 @pytest.mark.parametrize("stage", ["services", "serve"])
@@ -55,6 +55,7 @@ def test_a_worker_that_is_killed_ends_the_run(launcher: Launcher) -> None:
     line = f"decode-0 (rank 0) ended with exit status 137 on {os.uname().nodename}; its log: {log}"
     assert line in stderr.splitlines()[-1]
     assert run.output.splitlines()[-1].endswith(f"stopped, exit status 137: {line}")
+    assert (run.status()["state"], run.status()["reason"]) == ("FAILED", "exit status 137")
     launcher.wait_gone(timeout=0.5)
 
 

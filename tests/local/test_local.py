@@ -69,12 +69,12 @@ def test_cancel_leaves_nothing(demo: Run) -> None:
     done = demo.launcher("cancel", "demo")
     print(f"cancel, this machine: {time.monotonic() - begin:.1f} s")
     assert done.returncode == 0, done
-    assert done.stdout == f"demo-{demo.job} ended (ENDED)\n"
+    assert done.stdout == f"demo-{demo.job} ended: CANCELLED\n"
     assert done.stderr == "", "it had to kill what was left"
     demo.launcher.wait_gone(timeout=0.5)
     assert list(demo.launcher.scratch.glob("sgl-launch*")) == []
     status = demo.status()
-    assert (status["state"], status["stage"], status["endpoint"]) == ("ENDED", "stopped", None)
+    assert (status["state"], status["stage"], status["endpoint"]) == ("CANCELLED", "stopped", None)
     again = demo.launcher("cancel", "demo")
     assert again.returncode == 0
     assert "had ended already" in again.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from launcher.commands.logs import Tail, colour
-from launcher.logtext import by_time, plain, that_matters, written
+from launcher.logtext import bad_lines, by_time, plain, that_matters, written
 from launcher.report.why import why
 from launcher.runfolder import RunFolder
 
@@ -47,6 +47,48 @@ def test_the_line_that_matters() -> None:
     assert that_matters([*lines[1:], "UserWarning: is deprecated"]) == "INFO something: else"
     assert that_matters(["[2026-11-23 00:00:04 TP0] Load weight begin. avail mem=78 GB"]).startswith("Load weight")
     assert that_matters([]) == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "12:00:01 INFO 16 requests answered, 0 failed",
+        "INFO done: ok=16 failed: 0",
+        "INFO done: 16 passed, 0 of 16 failed, 0 timed out",
+        'INFO {"answered": 16, "failed": 0, "error": null}',
+        "INFO health check: no error",
+        "INFO last_status: error=None, exception: ''",
+        "INFO stopped without any errors",
+        "INFO no failed requests; no killed ranks",
+    ],
+)
+def test_a_line_that_says_that_nothing_failed(line: str) -> None:
+    assert list(bad_lines([line])) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "10 failed",
+        "1.0 failed",
+        "0 failed, then: fatal",
+        "failed: 01:02:03",
+        "failed: 3",
+        "error: 0x80004005",
+        "error: 0.5 s too late",
+        "there is no answer: connection refused",
+        "RuntimeError: connectFullMesh failed with [pair.cc:144] no error",
+        "ERROR no error text was given",
+        "failed: no such file",
+        "rank 0 failed",
+        "GPU 0 is lost, worker 0 timed out",
+        "error: null pointer in x",
+        "error: 'abc'",
+        "no more tries: timed out",
+    ],
+)
+def test_a_line_that_says_that_something_failed(line: str) -> None:
+    assert list(bad_lines([line])) == [line]
 
 
 @pytest.fixture

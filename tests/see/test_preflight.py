@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from launcher.preflight.judge import Need, Node, Remark, judge, parse
 from launcher.preflight.network import body, judge_links, lay_out, rows, try_links
 from launcher.preflight.table import text
 
+REPO = Path(__file__).resolve().parents[2]
 GOOD = {
     "gpus": "8", "gpu_memory_used": "3", "gpu_ecc": "0", "gpu_driver": "570.86", "gpu_name": "NVIDIA H100",
     "model": "163 688586727753 a1b2c3d4e5f6", "image": "24000000000", "memlock": "unlimited", "nofile": "131072",
@@ -229,6 +231,22 @@ def test_rows_of_groups_and_pairs() -> None:
         "prefill-0>decode-0  transfer   ok: VRAM, 4.00 GiB/s\n"
         "prefill-0>decode-1  transfer   ok: VRAM, 40.00 GiB/s"
     )
+
+
+def test_a_part_says_its_line_in_one_write() -> None:
+    """Parts share a pipe: a line in two writes would be mixed with others'."""
+    program = REPO / "launcher/preflight/programs/allreduce.py"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # a message a write
+    with ours, theirs:
+        subprocess.run(
+            [sys.executable, "-S", program, "prefill-0", "0", "2", "127.0.0.1", "1", "5"],
+            stdout=theirs,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            check=True,
+        )
+        said = ours.recv(65536).decode()
+    assert said.startswith("SGL_NET {")
+    assert said.endswith("}\n")
 
 
 def test_without_torch_or_python(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -106,6 +107,21 @@ def test_page_needs_nothing_and_escapes_everything(run: RunFolder) -> None:
     for picture in pictures:
         ET.fromstring(picture)
     assert "What to do: lower mem-fraction-static" in text
+
+
+def test_a_sweep_by_hand_does_not_hide_the_jobs_own(run: RunFolder) -> None:
+    assert "by hand" not in page(run)
+    own = page(run)
+    for number in (2, 10):
+        run.write_json(f"warmup-{number}.json", {"verdict": "not steady", "requests": number})
+        os.utime(run.path / f"warmup-{number}.json", (1.8e9 + 950, 1.8e9 + 950))
+    again = page(run)
+    said = "<p>Swept again by hand; the latest, warmup-10.json: not steady after 10 requests.</p>\n"
+    assert again.replace(said, "") == own
+    # one of an attempt before this one
+    os.utime(run.path / "warmup-10.json", (1.7e9, 1.7e9))
+    assert "the latest, warmup-2.json:" in page(run)
+    assert run.next_sweep() == "warmup-3.json"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

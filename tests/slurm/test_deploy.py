@@ -184,4 +184,4 @@ def test_cancel_leaves_nothing(dsr1: Run, cluster: Cluster) -> None:
     assert "SIGTERM" in waited.stderr
     again = dsr1.launcher("cancel", "dsr1")
     assert again.returncode == 0
-    assert "had ended already (CANCELLED)" in again.stdout
+    assert "had ended already: CANCELLED" in again.stdout

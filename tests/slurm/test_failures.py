@@ -50,7 +50,7 @@ def test_a_job_that_waits_is_shown_and_cancelled(launcher: Launcher, cluster: Cl
     assert not run.path.joinpath("plan.json").exists()
     waited = launcher("wait", str(run.job), "--timeout", "5")
     assert waited.returncode == 1
-    assert "has ended (CANCELLED)" in waited.stderr
+    assert "has ended, CANCELLED" in waited.stderr
 
 
 def failed(run: Run, timeout: float) -> str:

@@ -166,6 +166,20 @@ def test_preflight_names_the_bad_node(cluster: Cluster) -> None:
         cluster.run("rm -r /tmp/model", node, cwd="/", check=True)
 
 
+def test_preflight_says_why_it_waits_and_gives_up(cluster: Cluster) -> None:
+    cluster.reset()
+    holder = cluster.submit("sleep 600", "--nodelist=n001", "--exclusive")
+    with shared_folder(cluster) as folder:
+        launcher = Launcher(cluster, folder)
+        config = launcher.write(small(prefill=(1, 8), decode=(1, 8)))
+        done = launcher("preflight", config, "--set", "slurm.nodelist=n[001-002]", "--timeout", "3")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert re.search(r"^ +queued +(Resources|Priority|None)$", done.stderr, re.M), done.stderr
+        assert re.search(r"Slurm gave no nodes within 3 s: job \d+ waits for \w+, and is cancelled$", done.stderr, re.M)
+    assert cluster.unfinished_jobs() == [holder]
+    cluster.cancel(holder)
+
+
 @pytest.mark.skipif(not TORCH, reason="SGL_LAUNCH_TORCH_PYTHON names no Python with torch and nixl")
 def test_preflight_over_the_network(cluster: Cluster) -> None:
     """A real all-reduce over two nodes and real transfers between two, which only TCP can carry."""

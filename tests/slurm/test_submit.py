@@ -41,7 +41,8 @@ def test_a_job_that_sbatch_refuses(launcher: Launcher, cluster: Cluster) -> None
     done = launcher("submit", config, "--set", "slurm.partition=nowhere")
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "invalid partition specified: nowhere" in done.stderr
+    assert done.stderr.count("invalid partition specified: nowhere") == 1
+    assert done.stderr.endswith("; look at slurm.partition\n")
     assert "Traceback" not in done.stderr
     runs = launcher.folder / "runs"
     assert (sorted(runs.iterdir()) if runs.exists() else []) == []

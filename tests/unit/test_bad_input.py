@@ -199,7 +199,7 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
             "7:3: env.C: must be a text, a number, true or false, not a list",
             "8:3: env.D: must be a text, a number, true or false, not empty",
             "9:3: env.E: must be one line of text without control characters",
-            "10:3: env.RANK: not to be set here: the job script gives it out",
+            "10:3: env.RANK: not to be set here: the job script sets it",
             "11:3: env.UID: not to be set here: bash lets nobody set it",
         ],
     ),
@@ -373,3 +373,7 @@ def test_exit_status_of_the_program_itself() -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "sgl-launch: bad.yaml:5:1: enginee: unknown key; did you mean 'engine'?\n"
+
+
+def test_usage_of_submit(cli: Cli) -> None:
+    assert cli("submit", "--help").out.startswith("Usage: sgl-launch submit [OPTIONS] CONFIG [-- SBATCH OPTIONS]\n")

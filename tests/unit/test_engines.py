@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from launcher.config import load_config
+from launcher.config import Config, load_config
 from launcher.engines.base import OWNED_FLAGS, flag_words
 from launcher.errors import InputError
 from launcher.plan import Plan, make_plan, to_json
+from launcher.render import render
 from launcher.words import Ref
 
 from .helpers import BASE, CONFIGS, REPO, cluster_of, plan_of, roles, shipped
@@ -195,6 +196,18 @@ def test_nixl_unless_the_config_says_otherwise() -> None:
     assert prefill.command.argv[at + 1] == "nixl"
     assert decode.command.argv.count("--disaggregation-transfer-backend") == 1
     assert "mooncake" in decode.command.argv
+
+
+def test_the_env_of_all_is_not_the_services() -> None:
+    """As docs/config.md says."""
+    script = render(plan_of(BASE + "env: {MARK: here}\n"))
+    bodies = dict(re.findall(r"^run_(\w+)\(\) \{\n(.*?)^\}", script, re.M | re.S))
+    assert {name for name, body in bodies.items() if "export MARK=here\n" in body} == {"prefill", "decode", "frontend"}
+    assert {"nats", "etcd"} <= set(bodies)
+    said = Config.model_fields["env"].description or ""
+    assert "workers" in said
+    assert "frontend" in said
+    assert "NATS and etcd do not get it" in said
 
 
 def test_a_roles_env_wins() -> None:

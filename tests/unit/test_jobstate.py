@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,14 +13,18 @@ import pytest
 from launcher.jobstate import (
     JobState,
     job_state,
+    job_states,
     parse_sacct,
     parse_scontrol,
     parse_squeue,
+    recorded_end,
     run_command,
     slurm_state,
 )
 from launcher.processes import is_alive, start_time
-from launcher.runfolder import RunFolder
+from launcher.runfolder import Event, RunFolder
+
+from .helpers import Cli
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,8 @@ def test_sacct(output: str, state: str | None) -> None:
         ("PENDING", False), ("CONFIGURING", False), ("RUNNING", False), ("COMPLETING", False), ("SUSPENDED", False),
         ("REQUEUED", False), ("UNKNOWN", False),
         ("COMPLETED", True), ("FAILED", True), ("CANCELLED", True), ("TIMEOUT", True), ("NODE_FAIL", True),
-        ("PREEMPTED", True), ("OUT_OF_MEMORY", True), ("BOOT_FAIL", True), ("DEADLINE", True), ("ENDED", True),
+        ("PREEMPTED", True), ("OUT_OF_MEMORY", True), ("BOOT_FAIL", True), ("DEADLINE", True), ("REVOKED", True),
+        ("LAUNCH_FAILED", True), ("RECONFIG_FAIL", True), ("SPECIAL_EXIT", False), ("RESV_DEL_HOLD", False),
     ],
 )  # fmt: skip
 def test_which_states_are_final(state: str, ended: bool) -> None:
@@ -137,12 +143,85 @@ def test_a_local_job(folder: Path) -> None:
         run = local_run(folder, process.pid, start_time(process.pid))
         assert job_state(run) == JobState("RUNNING", "", "process")
         # the same pid, but somebody else's
-        assert job_state(local_run(folder, process.pid, 1)) == JobState("ENDED", "", "process")
+        assert job_state(local_run(folder, process.pid, 1)) == JobState(
+            "FAILED", "killed: no exit status", "process"
+        )
         run = local_run(folder, process.pid, start_time(process.pid))
     finally:
         process.kill()
         process.wait()
     assert job_state(run).ended
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [
+        ([("stop", "done", "exit status 0")], JobState("COMPLETED", "", "events")),
+        (
+            [("workers", "failed", "prefill-0 ended"), ("stop", "done", "exit status 137")],
+            JobState("FAILED", "exit status 137", "events"),
+        ),
+        (
+            [("serve", "cancelled", "SIGTERM"), ("stop", "done", "exit status 143")],
+            JobState("CANCELLED", "", "events"),
+        ),
+        ([("stop", "done", "exit status 1"), ("stop", "requeued", "without n001")], None),
+        ([("serve", "started", "")], None),
+        ([], None),
+    ],
+)
+def test_how_a_job_ended_by_its_own_record(events: list[tuple[str, str, str]], state: JobState | None) -> None:
+    assert recorded_end([Event(1.0, *e) for e in events]) == state
+
+
+def test_a_job_that_slurm_has_forgotten(programs: Path, folder: Path) -> None:
+    for name in ("squeue", "scontrol", "sacct"):
+        program(programs, name, "echo 'Invalid job id' >&2; exit 1")
+    path = folder / "runs" / "demo-17"
+    path.mkdir(parents=True)
+    run = RunFolder(path)
+    assert job_state(run).state == "UNKNOWN"
+    run.add_event("stop", "done", "exit status 1")
+    assert job_state(run) == JobState("FAILED", "exit status 1", "events")
+
+
+def test_many_jobs_are_asked_for_at_once(programs: Path, folder: Path, cli: Cli) -> None:
+    for number, end in {11: "", 12: "", 13: "exit status 1", 14: "", 15: ""}.items():
+        path = folder / "runs" / f"demo-{number}"
+        path.mkdir(parents=True)
+        RunFolder(path).add_event("who", "started")
+        if end:
+            RunFolder(path).add_event("stop", "done", end)
+    local_run(folder, 2**22 + 1, 1).add_event("stop", "done", "exit status 0")
+    program(
+        programs, "squeue", 'echo "$*" >>squeue.args; echo "11|RUNNING|None"; echo "12|PENDING|Nodes required, A|B"'
+    )
+    program(programs, "sacct", 'echo "$*" >>sacct.args; echo "14|CANCELLED by 0"')
+    program(programs, "scontrol", "touch scontrol.args")
+    rows = {row["job_id"]: (row["state"], row["reason"]) for row in json.loads(cli("list", "--json").out)}
+    assert rows == {
+        "11": ("RUNNING", ""),
+        "12": ("PENDING", "Nodes required, A|B"),
+        "13": ("FAILED", "exit status 1"),
+        "14": ("CANCELLED", ""),
+        "15": ("UNKNOWN", ""),
+        "L1": ("COMPLETED", ""),
+    }
+    (asked,) = Path("squeue.args").read_text().splitlines()
+    assert sorted(asked.split()[-1].split(",")) == ["11", "12", "13", "14", "15"]
+    (asked,) = Path("sacct.args").read_text().splitlines()
+    assert sorted(asked.split()[-1].split(",")) == ["14", "15"]
+    assert not Path("scontrol.args").exists()
+
+
+def test_many_jobs_without_slurm(programs: Path, folder: Path) -> None:
+    program(programs, "squeue", "echo 'Invalid job id specified' >&2; exit 1")
+    program(programs, "sacct", "exit 0")
+    path = folder / "runs" / "demo-17"
+    path.mkdir(parents=True)
+    (state,) = job_states([RunFolder(path)])
+    assert state == JobState("UNKNOWN", "squeue: Invalid job id specified; sacct: nothing")
+    assert job_states([]) == []
 
 
 def test_processes() -> None:

@@ -174,6 +174,24 @@ def test_model_path_beside_the_config() -> None:
     assert config.served_name == "tiny"
 
 
+def test_a_relative_path_belongs_to_the_file_that_has_it() -> None:
+    for folder in ("bases", "mine", "site"):
+        Path(folder).mkdir()
+    Path("bases/b.yaml").write_text(BASE.replace("/m", "./tiny") + "python: ./venv/bin/python\n")
+    Path("mine/c.yaml").write_text("base: ../bases/b.yaml\nname: mine\n")
+    here = Path.cwd()
+    config, _ = load_config("mine/c.yaml", sites=())
+    assert (config.model.path, config.served_name) == (f"{here}/bases/tiny", "tiny")
+    assert config.python == f"{here}/bases/venv/bin/python"
+    Path("mine/c.yaml").write_text("base: ../bases/b.yaml\nmodel: {path: ./own}\n")
+    config, _ = load_config("mine/c.yaml", ["python=./p"], sites=())
+    assert (config.model.path, config.python) == (f"{here}/mine/own", f"{here}/mine/p")
+    Path("site/site.yaml").write_text("python: ./p\n")
+    Path("bases/b.yaml").write_text(BASE)
+    config, _ = load_config("mine/c.yaml", sites=[Path("site/site.yaml")])
+    assert config.python == f"{here}/site/p"
+
+
 def test_a_place_in_whichever_spelling() -> None:
     _, source = load(BASE + "slurm:\n  cpus_per_task: 4\naggregated:\n  args:\n    --tp_size: 8\n")
     assert source.place("slurm", "cpus-per-task") == Place("c.yaml", 6, 3)

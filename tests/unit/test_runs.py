@@ -167,10 +167,12 @@ def test_status_of_a_job_that_serves() -> None:
 def test_status_of_a_job_that_failed() -> None:
     run = make_run("demo-L1", process=DEAD)
     run.write_json("endpoint.json", {"url": "http://10.0.0.1:8000", "model": "m"})
-    add(run, (10.0, "who", "started"), (12.0, "workers", "failed", "prefill-0 ended"), (13.5, "stop", "done"))
+    add(run, (10.0, "who", "started"), (12.0, "workers", "failed", "prefill-0 ended"))
+    add(run, (13.5, "stop", "done", "exit status 137"))
     status = read_status(run)
     assert status.failure == "workers failed: prefill-0 ended"
-    assert (status.state, status.stage, status.elapsed) == ("ENDED", "stopped", 3.5)
+    assert (status.state, status.reason) == ("FAILED", "exit status 137")
+    assert (status.stage, status.elapsed) == ("stopped", 3.5)
     assert status.endpoint is None
 
 
@@ -179,10 +181,13 @@ def test_status_and_list_commands(cli: Cli) -> None:
     add(run, (10.0, "who", "started"), (12.0, "who", "failed", "no address"))
     shown = cli("status")
     assert shown.code == 0
-    assert shown.out.startswith("demo  job L1  ENDED\nstage who, 2 s\nwho failed: no address\nrun folder ")
+    assert shown.out.startswith(
+        "demo  job L1  FAILED (killed: no exit status)\nstage who, 2 s\nwho failed: no address\nrun folder "
+    )
     assert json.loads(cli("status", "L1", "--json").out)["failure"] == "who failed: no address"
     rows = json.loads(cli("list", "--json").out)
-    assert [(r["job_id"], r["name"], r["state"]) for r in rows] == [("L1", "demo", "ENDED")]
+    assert [(r["job_id"], r["name"], r["state"]) for r in rows] == [("L1", "demo", "FAILED")]
+    assert cli("list").out.splitlines()[1].endswith("  (killed: no exit status)")
     missing = cli("status", "L7")
     assert (missing.code, missing.out) == (2, "")
     assert missing.err == "sgl-launch: no run 'L7' in runs/; the newest ones: demo-L1\n"
@@ -249,6 +254,23 @@ def test_wait_for_warm(clock: Callable[..., None]) -> None:
     wait_for(run, "warm", None, lambda _: None)
 
 
+@pytest.mark.parametrize(
+    ("state", "how"), [("not warm", "serves but is not warm"), ("failed", "is not warm, and ends")]
+)
+def test_why_it_is_not_warm(clock: Callable[..., None], state: str, how: str) -> None:
+    run = make_run("demo-L1")
+    add(run, (1.0, "ready", "done"), (2.0, "warm", state, "see warmup.json"))
+    clock()
+    with pytest.raises(WorkError, match=f"^demo-L1 {how}: see warmup.json; waited 0 s$"):
+        wait_for(run, "warm", None, lambda _: None)
+    reasons = ["first token at 64x1 still moves\nby 31 %", "the time was over"]
+    run.write_json("warmup.json", {"verdict": "not steady", "reasons": reasons})
+    with pytest.raises(WorkError) as error:
+        wait_for(run, "warm", None, lambda _: None)
+    said = "not steady: first token at 64x1 still moves by 31 %; the time was over"
+    assert str(error.value) == f"demo-L1 {how}: {said} ({run.path}/warmup.json); waited 0 s"
+
+
 def test_a_job_without_a_warm_up_is_warm_when_it_is_ready(clock: Callable[..., None]) -> None:
     run = make_run("demo-L1")
     run.write_json("plan.json", to_json(plan_of(BASE + "warmup: {requests: {enabled: false}}\n")))
@@ -277,15 +299,16 @@ def test_a_job_that_ends_before(clock: Callable[..., None]) -> None:
     with pytest.raises(WorkError) as error:
         wait_for(run, "ready", None, lambda _: None)
     assert str(error.value) == (
-        "demo-L1 has ended (ENDED) before it was ready. workers failed: prefill-0 ended on n001; its log: x"
-        "; `sgl-launch logs L1 --why` looks for the cause"
+        "demo-L1 has ended, FAILED (killed: no exit status), before it was ready (waited 0 s). "
+        "workers failed: prefill-0 ended on n001; its log: x; `sgl-launch logs L1 --why` looks for the cause"
     )
 
 
 def test_a_job_that_ends_without_a_word(clock: Callable[..., None]) -> None:
     run = make_run("demo-L1", process=DEAD)
     clock()
-    with pytest.raises(WorkError, match=r"before it was ready\. See .*/demo-L1/logs and .*/demo-L1\.out"):
+    said = r"before it was ready \(waited 0 s\)\. See .*/demo-L1/logs and .*/demo-L1\.out"
+    with pytest.raises(WorkError, match=said):
         wait_for(run, "ready", None, lambda _: None)
 
 
@@ -315,11 +338,15 @@ def test_why_a_job_is_queued_is_said_once(clock: Callable[..., None], monkeypatc
 def test_wait_command(cli: Cli) -> None:
     run = make_run("demo-L1")
     add(run, (1.0, "ready", "done"))
-    assert cli("wait", "L1").code == 0
+    add(run, (2.0, "serve", "started"))
+    found = cli("wait", "L1")
+    assert (found.code, found.out) == (0, "demo-L1 is ready: RUNNING, stage serve; waited 0 s\n")
     run.write_json("local.json", DEAD)
     ended = cli("wait", "L1", "--for", "done")
     assert ended.code == 1
-    assert "demo-L1 has ended (ENDED) before it was done" in ended.err
+    assert "demo-L1 has ended, FAILED (killed: no exit status), before it was done" in ended.err
+    add(run, (3.0, "stop", "done", "exit status 0"))
+    assert cli("wait", "L1", "--for", "done").out == "demo-L1 is done: COMPLETED, stage stopped; waited 0 s\n"
 
 
 def test_stages_are_those_of_the_scripts() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from launcher.config import Config
-from launcher.config.schema import SCRIPT_NAMES
+from launcher.config.names import SCRIPT_NAMES
 from launcher.ports import GROUP, SERVICES
 from launcher.words import Ref
 

@@ -24,7 +24,11 @@ def test_env_from(written: str, read: dict[str, str | None]) -> None:
     assert load(f"{BASE}env_from: {written}\n")[0].env_from == read
 
 
-@pytest.mark.parametrize("written", ["[A B]", "[RUN]", "[UID]", "{A: hf_secret}", "[A, A]", "[3]", "[[A]]"])
+@pytest.mark.parametrize(
+    "written",
+    ["[A B]", "[RUN]", "[NAMES]", "[PATH]", "[PREFILL_0_ADDR]",
+     "[UID]", "{A: hf_secret}", "[A, A]", "[3]", "[[A]]"],
+)  # fmt: skip
 def test_env_from_that_is_wrong(written: str) -> None:
     with pytest.raises(InputError) as caught:
         load(f"{BASE}env_from: {written}\n")

@@ -133,9 +133,9 @@ class Live:
             self._bars.update(self._sizes, advance=1)
 
     def _begin(self, event: Began) -> None:
-        known = f", {len(event.workers)} workers" if event.workers else ""
+        known = f", {_counted(len(event.workers), 'worker')}" if event.workers else ""
         if not self.file.isatty():
-            print(f"{len(event.sizes)} sizes{known}", file=self.file, flush=True)
+            print(f"{_counted(len(event.sizes), 'size')}{known}", file=self.file, flush=True)
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -152,6 +152,10 @@ class Live:
         self._bars.start()
 
 
+def _counted(number: int, one: str) -> str:
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
 def size_line(event: SizeDone) -> str:
     """One line for a finished size."""
     outcome = event.outcome
@@ -159,7 +163,7 @@ def size_line(event: SizeDone) -> str:
     steady = time_text(outcome.steady("ttft", 3))
     line = (
         f"[{event.position + 1}/{event.of}] {outcome.size.key}: {outcome.state}"
-        f" after {len(outcome.rounds)} rounds, ttft {first} > {steady}"
+        f" after {_counted(len(outcome.rounds), 'round')}, ttft {first} > {steady}"
     )
     if outcome.missing:
         line += f", not met: {', '.join(w.name for w in outcome.missing)}"
@@ -175,7 +179,7 @@ def _heading(console: Console, report: Report) -> None:
     if result.requests:
         failed = sum(result.errors.values())
         console.print(
-            f"{result.requests} requests in {result.seconds:.1f} s, {failed} failed;"
+            f"{_counted(result.requests, 'request')} in {result.seconds:.1f} s, {failed} failed;"
             f" steady: {report.rule.window} rounds within {report.rule.ttft} (ttft),"
             f" {report.rule.itl} (itl) of the best of {report.rule.memory}",
             markup=False,

@@ -23,7 +23,8 @@ def end(state: str, text: str, rate: float = 0.0) -> None:
     if not lock.acquire(blocking=False):
         return
     found = {"what": "allreduce", "name": NAME, "rank": int(RANK), "state": state, "text": text, "rate": rate}
-    print("SGL_NET " + json.dumps(found), flush=True)
+    # in one write: others write to the same pipe, and print() may take two (PYTHONUNBUFFERED)
+    os.write(1, f"SGL_NET {json.dumps(found)}\n".encode())
     os._exit(0)
 
 

@@ -26,7 +26,8 @@ open_pairs: list[str] = []
 def say(name: str, state: str, text: str, rate: float = 0.0, rank: int = 0) -> None:
     with lock:
         found = {"what": "transfer", "name": name, "rank": rank, "state": state, "text": text, "rate": rate}
-        print("SGL_NET " + json.dumps(found), flush=True)
+        # in one write: others write to the same pipe, and print() may take two (PYTHONUNBUFFERED)
+        os.write(1, f"SGL_NET {json.dumps(found)}\n".encode())
 
 
 def close(rank: int, state: str, text: str) -> None:

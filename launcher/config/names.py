@@ -1,0 +1,36 @@
+"""Names: of deployments, and of the environment variables that a config may set."""
+
+from __future__ import annotations
+
+import re
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+# The job script's own variables. tests/unit/test_script_names.py looks for them in its text.
+SCRIPT_NAMES = frozenset(
+    """ADDR BOOTSTRAP_PORT CONTAINER DIST_INIT_PORT DRAIN ETCD_PEER_PORT ETCD_PORT FAILED FAILED_HOST
+    FAILED_TIER FRONTEND_ADDR FRONTEND_PORT GPU_OFFSET GRACE GROUP HEAD_ADDR HOST HTTP_PORT IFNAME IFS JOB_ID
+    KERNELS_DO KEYS LAUNCH_PYTHON LISTENING METRICS_PORT NAMES NATS_PORT NCCL_PORT NNODES NODES NODE_ADDR NOW
+    PID PORT_BASE RANK RPC_PORT RUN RUNS SCRATCH SCRATCH_NAME SERVICES_ADDR SETTLED SGL_JOB_ID SGL_LAUNCH
+    SGL_NODES SGL_SCRIPT_PID SLURM_EXPORT_ENV STAGE SYSTEM_PORT TIER""".split()
+)
+_WORKER_NAMES = re.compile(r"(PREFILL|DECODE|AGGREGATED)_[0-9]+_")  # and those of each worker
+_BASH_NAMES = frozenset("BASHOPTS BASH_VERSINFO EUID PPID SHELLOPTS UID".split())
+
+
+def not_to_be_set(name: str) -> str:
+    """Why no `env` may set this variable; empty if it may."""
+    if not ENV_NAME.fullmatch(name):
+        return "not the name of an environment variable (letters, digits and _)"
+    if name in SCRIPT_NAMES or _WORKER_NAMES.match(name):
+        return "not to be set here: the job script sets it"
+    if name in _BASH_NAMES:
+        return "not to be set here: bash lets nobody set it"
+    return ""
+
+
+def not_a_secret(name: str) -> str:
+    """Why `env_from` may not name this variable; empty if it may. The script itself gets those: without
+    its own PATH it would find no program."""
+    return not_to_be_set(name) or ("not to be set here: the job script needs its own" if name == "PATH" else "")

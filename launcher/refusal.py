@@ -1,0 +1,47 @@
+"""sbatch's refusals: what it said in one line, and the key of `slurm` that this is about."""
+
+from __future__ import annotations
+
+import re
+
+# a word of sbatch's refusal -> the key that is about it
+_ABOUT = (
+    ("account", "account"),  # of which Slurm says "account/partition"
+    ("qos", "qos"),
+    ("partition", "partition"),
+    ("time limit", "time"),
+    ("reservation", "reservation"),
+    ("constraint", "constraint"),
+    ("feature", "constraint"),
+    ("gres", "gpus_per_node"),
+    ("gpu", "gpus_per_node"),
+    ("memory", "mem"),
+    ("node count", "partition"),
+    ("node configuration", "gpus_per_node"),
+)
+
+
+def refusal(output: str) -> str:
+    """sbatch's output in one line, each thing once; empty if it said nothing.
+
+    Its warnings and notes are left out where it named an error.
+    """
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if "rror" in line or "failure" in line]
+    return "; ".join(dict.fromkeys(re.sub(r"^(sbatch: )?(error: )?", "", line) for line in errors or lines))
+
+
+def key_about(said: str) -> str:
+    """The key of `slurm` that a refusal is about; empty where that is not clear."""
+    lower = said.lower()
+    return next((key for word, key in _ABOUT if word in lower), "")
+
+
+def refused(output: str) -> str:
+    """The message for a job that sbatch did not take."""
+    said = refusal(output)
+    key = key_about(said)
+    look = f"; look at slurm.{key}" if key else ""
+    if "node configuration" in said.lower():
+        look += ", and at how many nodes the workers take (`sgl-launch plan`)"
+    return f"sbatch refused the job: {said or 'it did not say why'}{look}"

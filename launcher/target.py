@@ -1,0 +1,62 @@
+"""What a command's JOB or JOB|ADDRESS names: a run, an address, or by mistake neither."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+from launcher.config.suggest import nearest
+from launcher.errors import InputError, WorkError
+from launcher.jobstate import JobState, job_state
+from launcher.runfolder import RunFolder, find_run, find_runs, is_run
+from launcher.status import duration
+
+
+def run_or_address(target: str | None, runs: Path) -> RunFolder | None:
+    """The run that is meant, which has not ended; None for an address.
+
+    Raises InputError for a word that is neither, WorkError for a run that has ended.
+    """
+    if target is not None and not is_run(target, runs):
+        if not _is_address(target):
+            known = {name for run in find_runs(runs) for name in (run.name, run.job_id, run.path.name)}
+            raise InputError(f"no run named {target!r} in {runs}/, nor a host of that name{nearest(target, known)}")
+        return None
+    run = find_run(target, runs)
+    refuse_ended(run)
+    return run
+
+
+def refuse_ended(run: RunFolder) -> None:
+    """Raises WorkError that says how and when, if the run has ended."""
+    state = job_state(run)
+    if state.ended:
+        raise WorkError(ended_line(run, state))
+
+
+def ended_line(run: RunFolder, state: JobState) -> str:
+    """How the run ended and when, in one line."""
+    events = run.events()
+    failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
+    line = f"{run.path.name} has ended: {state}"
+    if events:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(events[-1].time))
+        line += f" at {at}, {duration(max(time.time() - events[-1].time, 0))} ago"
+    if failure is not None:
+        line += f"; {failure.stage} {failure.state}: {failure.detail}"
+    return line
+
+
+def _is_address(word: str) -> bool:
+    """By its look, or because a host has that name. A number is a job's id, though old rules make an
+    address of it."""
+    if word == "localhost" or any(c in word for c in ".:/"):
+        return True
+    if word.isdecimal():
+        return False
+    try:
+        socket.getaddrinfo(word, None)
+    except (OSError, UnicodeError):
+        return False
+    return True

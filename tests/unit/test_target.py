@@ -1,0 +1,97 @@
+"""A run or an address: names that are neither, and runs that have ended."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from launcher.errors import InputError
+from launcher.plan import to_json
+from launcher.target import run_or_address
+
+from .helpers import BASE, Cli, plan_of
+from .test_runs import ALIVE, DEAD, add, make_run
+
+RUNS = Path("runs")
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One host has a name."""
+
+    def getaddrinfo(host: str, port: object) -> list[object]:
+        if host != "gpu-head":
+            raise socket.gaierror(-2, "Name or service not known")
+        return [host]
+
+    monkeypatch.setattr("launcher.target.socket.getaddrinfo", getaddrinfo)
+
+
+@pytest.mark.parametrize(
+    "word", ["10.0.0.1", "n001:8000", "http://n001", "localhost", "[::1]", "gpu-head", "head.example.org"]
+)
+def test_an_address(word: str) -> None:
+    make_run("demo-L1")
+    assert run_or_address(word, RUNS) is None
+
+
+@pytest.mark.parametrize("command", ["chat", "warmup"])
+@pytest.mark.parametrize(("word", "near"), [("dmeo", "; did you mean 'demo'?"), ("4711", "")])
+def test_a_mistyped_name_is_no_host(cli: Cli, command: str, word: str, near: str) -> None:
+    make_run("demo-L1")
+    done = cli(command, word)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == f"sgl-launch: no run named '{word}' in runs/, nor a host of that name{near}\n"
+
+
+def test_without_any_run() -> None:
+    with pytest.raises(InputError, match="there are no runs"):
+        run_or_address(None, RUNS)
+    with pytest.raises(InputError, match="no run named 'demo' in runs/"):
+        run_or_address("demo", RUNS)
+
+
+def test_a_run_that_goes_on() -> None:
+    run = make_run("demo-L1", process=ALIVE)
+    found = run_or_address("demo", RUNS)
+    assert found is not None
+    assert found.path.samefile(run.path)
+
+
+@pytest.mark.parametrize("words", [("chat", "demo"), ("warmup", "demo"), ("attach", "demo", "decode-0")])
+def test_a_run_that_has_ended(cli: Cli, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when its script was killed and endpoint.json is still there."""
+    run = make_run("demo-L1", process=DEAD)
+    run.write_json("plan.json", to_json(plan_of(BASE)))
+    run.write_json("endpoint.json", {"url": "http://10.0.0.1:8000", "model": "m"})
+    add(run, (1.8e9, "serve", "failed", "decode-0 ended"), (1.8e9 + 2, "stop", "done", "exit status 137"))
+    monkeypatch.setattr("launcher.target.time.time", lambda: 1.8e9 + 202)
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1.8e9 + 2))
+    done = cli(*words)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"sgl-launch: demo-L1 has ended: FAILED (exit status 137) at {at}, 3 min 20 s ago; "
+        "serve failed: decode-0 ended\n"
+    )
+
+
+def test_a_sweep_by_hand_keeps_the_jobs_own(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run("demo-L1", process=ALIVE)
+    run.write_json("plan.json", to_json(plan_of(BASE)))
+    run.write_json("placement.json", {"port_base": 20000})
+    (run.path / "hosts").write_text("0 n001 10.0.0.1 eth0\n1 n002 10.0.0.2 eth0\n")
+    run.write_json("warmup.json", {"verdict": "warm", "cold": True})
+    report = SimpleNamespace(
+        verdict=SimpleNamespace(warm=True), to_dict=lambda: {"verdict": "warm"}, to_json=lambda: "{}\n"
+    )
+    monkeypatch.setattr("warmup.requests.run", lambda *_, **__: report)
+    for number in (2, 3):
+        done = cli("warmup", "demo", "--json")
+        assert (done.code, done.out) == (0, "{}\n")
+        assert f"written to runs/demo-L1/warmup-{number}.json\n" in done.err
+        assert run.json(f"warmup-{number}.json") == {"verdict": "warm"}
+    assert run.json("warmup.json") == {"verdict": "warm", "cold": True}
