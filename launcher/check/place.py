@@ -21,6 +21,7 @@ INSTEAD = {
 # What a first start takes, in minutes, beside the sweep: reading weights, and DeepGEMM's kernels.
 # Users and maintainers speak of 10 to 30 minutes for DeepSeek's; a small model loads in one.
 LOADING, KERNELS = 10.0, 30.0
+WATCHDOG = 300  # seconds: SGLang's own watchdog-timeout
 
 
 def environment(x: Facts) -> Iterator[Finding]:
@@ -109,6 +110,28 @@ def _compiles(x: Facts) -> bool:
     return x.config.engine != "mocker" and x.model.mla is True and not off and not kept
 
 
+def compilation(x: Facts) -> Iterator[Finding]:
+    """Whether those who watch over a start wait for kernels that SGLang compiles during it."""
+    if not _compiles(x):
+        return
+    instead = "or set warmup.kernels.cache_dir"
+    need = (LOADING + KERNELS) * 60
+    if x.config.timeouts.ready < need:
+        message = (
+            f"{x.config.timeouts.ready:.0f} s may be over while DeepGEMM's kernels are compiled; "
+            f"give {need:.0f} s, {instead}"
+        )
+        yield Finding("warning", x.source.problem(message, "timeouts", "ready"))
+    short = [role for role in x.config.roles if x.number(role, "watchdog-timeout", WATCHDOG) < KERNELS * 60]
+    if short:  # said once
+        seconds = x.number(short[0], "watchdog-timeout", WATCHDOG)
+        message = (
+            f"DeepGEMM's kernels may take longer to compile than the {seconds} s after which SGLang ends a worker; "
+            f"give {' and '.join(short)} watchdog-timeout: {KERNELS * 60:.0f}, {instead}"
+        )
+        yield x.at("warning", message, short[0], "watchdog-timeout")
+
+
 def signals(x: Facts) -> Iterator[Finding]:
     """`signal: B:USR2@120` drains before the time is over; without B: the job's script never sees it."""
     text = x.config.slurm.options.get("signal")
@@ -126,4 +149,4 @@ def signals(x: Facts) -> Iterator[Finding]:
         yield Finding("warning", x.source.problem(message, "slurm", "signal"))
 
 
-CHECKS = (environment, low_ports, model_path, time_limit, signals)
+CHECKS = (environment, low_ports, model_path, time_limit, compilation, signals)
