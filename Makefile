@@ -54,6 +54,7 @@ golden: setup
 bench: setup
 	$(BIN)/python benchmarks/cli.py
 	$(BIN)/python benchmarks/local_start.py
+	$(BIN)/python benchmarks/heartbeat.py
 
 clean:
 	rm -rf $(VENV) runs dist build .slurm-test

@@ -95,6 +95,7 @@ class Plan:
     services_node: int
     frontend: Command
     frontends: tuple[Frontend, ...]
+    balancer: Frontend | None
     health: str | None
     port_block: int
     only_kernels: bool = False
@@ -140,6 +141,7 @@ def kernels_plan(plan: Plan) -> Plan:
         components=(replace(plan.components[0], nodes=1),),
         services_node=0,
         frontends=plan.frontends[:1],
+        balancer=None,
         only_kernels=True,
     )
 
@@ -167,7 +169,10 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     last_slot = max(g.slot for g in groups)
     block = block_size(last_slot + 1)
     ports = service_ports(config)
-    check_ports(config, source, groups, frontends, block, cluster)
+    balancer = None
+    if config.frontend.one_address:
+        balancer = Frontend("balancer", frontends[0].node, {"frontend": ports["frontend"]})
+    check_ports(config, source, groups, (balancer,) if balancer else frontends, block, cluster)
     context = Context(config=config, ports=ports, workers=tuple(Worker(g.name, g.role, len(g.gpus)) for g in groups))
     own_node = config.services.where == "own"
     if own_node:
@@ -193,6 +198,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
         services_node=nodes if own_node else groups[0].ranks[0].node,
         frontend=frontend,
         frontends=tuple(replace(f, ports=_named(f.ports, frontend)) for f in frontends),
+        balancer=balancer,
         health=engine.health,
         port_block=block,
     )
@@ -255,6 +261,8 @@ def _place(
 def _place_frontends(config: Config, source: Source, nodes: int, cluster: Cluster) -> tuple[Frontend, ...]:
     """One on each of the first nodes; on this machine side by side, with ports of their own."""
     count = config.frontend.replicas
+    if count == 1 and config.frontend.one_address:
+        raise InputError(source.problem("one frontend has one address; leave it out", "frontend", "one_address"))
     if count > nodes:
         message = f"one frontend a node: the workers take {counted(nodes, 'node')}"
         raise InputError(source.problem(message, "frontend", "replicas"))
@@ -330,6 +338,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "frontend": {
             "node": plan.head_node,
             "port": plan.service_ports["frontend"].json(),
+            "balanced": plan.balancer is not None,
             "replicas": [{"name": f.name, "node": f.node, "port": f.ports["frontend"].json()} for f in plan.frontends],
             **_command_json(plan.frontend, _frontend_values(plan), plan.config.env),
         },

@@ -10,6 +10,7 @@ from launcher.config import Config
 FIRST, LAST = 20000, 32767
 
 SERVICES = {"nats": 0, "etcd": 1, "etcd_peer": 2, "frontend": 3}
+_BALANCER = 5
 # Of the frontends: the first one's port above and its metrics' after it (4); further ones of the
 # same machine take two ports each from here.
 _FURTHER, MOST_FRONTENDS = 6, 6
@@ -49,10 +50,10 @@ def _port(config: Config, offset: int, fixed: int | None = None) -> Offset:
 
 
 def service_ports(config: Config) -> dict[str, Offset]:
-    """Ports of NATS, etcd and the frontend on the head node."""
+    """Ports of NATS, etcd and the frontend (or what balances several) on the head node."""
     ports = {name: _port(config, offset) for name, offset in SERVICES.items()}
-    if config.frontend.port != "auto":
-        ports["frontend"] = Offset(SERVICES["frontend"], config.frontend.port)
+    first = _BALANCER if config.frontend.one_address else SERVICES["frontend"]
+    ports["frontend"] = _port(config, first, None if config.frontend.port == "auto" else config.frontend.port)
     return ports
 
 
@@ -60,7 +61,7 @@ def frontend_ports(config: Config, turn: int) -> dict[str, Offset]:
     """Ports of a frontend; `turn` counts the frontends of this machine before it."""
     first = _FURTHER + 2 * (turn - 1) if turn else SERVICES["frontend"]
     ports = {"frontend": _port(config, first), "metrics": _port(config, first + 1)}
-    if config.frontend.port != "auto":
+    if config.frontend.port != "auto" and not config.frontend.one_address:
         ports["frontend"] = Offset(first, config.frontend.port + turn)
     return ports
 

@@ -171,7 +171,7 @@ def _plan_json(plan: Plan) -> str:
 def fixed_ports(plan: Plan) -> list[tuple[int, int, str]]:
     """(node, port, what) of every port that the config fixes outside the block."""
     found = []
-    for frontend in plan.frontends:
+    for frontend in (plan.balancer,) if plan.balancer else plan.frontends:
         number = frontend.ports["frontend"].fixed
         if number is not None:
             found.append((frontend.node, number, "frontend.port"))

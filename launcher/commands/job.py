@@ -136,7 +136,23 @@ def ready(folder: Path) -> None:
     deployment = read_deployment(run)
     wait_until_ready(run, deployment, _timeout(run, "ready"), say)
     urls = list(deployment.endpoints)
-    run.write_json("endpoint.json", {"url": urls[0], "urls": urls, "model": deployment.model})
+    run.write_json("endpoint.json", {"url": deployment.endpoint, "urls": urls, "model": deployment.model})
+
+
+@command.command("balance")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("port", type=int)
+def balance(folder: Path, port: int) -> None:
+    """Hand connections to this port on to the frontends, until SIGTERM and the last one's end."""
+    import asyncio
+    from urllib.parse import urlsplit
+
+    from launcher.job.balance import Balancer, Target
+    from launcher.job.deployment import read_deployment
+
+    urls = [urlsplit(url) for url in read_deployment(RunFolder(folder)).endpoints]
+    targets = [Target(url.hostname or "", url.port or 0) for url in urls]
+    asyncio.run(Balancer(targets, say).serve(port))
 
 
 @command.command("warm")

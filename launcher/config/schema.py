@@ -130,6 +130,11 @@ class Frontend(Part):
         description="How many frontends: one on each of the first nodes (on this machine, on "
         "successive ports). endpoint.json lists them all.",
     )
+    one_address: bool = Field(
+        default=False,
+        description="Several frontends answer at one address: on the first node, `port` hands each connection "
+        "to the frontend that has the fewest. The frontends themselves take ports of the job's block.",
+    )
     args: Flags = Field(default_factory=dict, description="Further flags of the frontend.")
     env: Env = Field(default_factory=dict, description="Environment of the frontend.")
 

@@ -44,12 +44,13 @@ class Deployment:
     service_hosts: dict[str, str]
     service_ports: dict[str, int]
     endpoints: tuple[str, ...]
+    balancer: str | None
     secrets: Path | None
 
     @property
     def endpoint(self) -> str:
-        """The first frontend's address."""
-        return self.endpoints[0]
+        """Where clients go: the address before the frontends, or the first frontend's."""
+        return self.balancer or self.endpoints[0]
 
     @property
     def nats_tls(self) -> bool:
@@ -98,8 +99,14 @@ def read_deployment(run: RunFolder) -> Deployment:
         service_hosts=hosts,
         service_ports=ports,
         endpoints=tuple(f"http://{address}:{port}" for address, port in frontends),
+        balancer=_balancer(plan, by_index[plan["frontend"]["node"]].address, placement),
         secrets=secrets,
     )
+
+
+def _balancer(plan: dict[str, Any], address: str, placement: dict[str, Any]) -> str | None:
+    frontend = plan["frontend"]
+    return f"http://{address}:{resolve_port(frontend['port'], placement)}" if frontend.get("balanced") else None
 
 
 def _frontends(plan: dict[str, Any]) -> list[dict[str, Any]]:

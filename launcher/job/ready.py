@@ -135,7 +135,7 @@ def _prove(run: RunFolder, deployment: Deployment, begin: float, timeout: float,
     from warmup.requests import prove
 
     ready: list[str] = []
-    for endpoint in deployment.endpoints:
+    for endpoint in (*deployment.endpoints, *filter(None, [deployment.balancer])):
         left = timeout - (time.monotonic() - begin)
         proof = prove(
             endpoint,

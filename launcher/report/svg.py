@@ -254,4 +254,6 @@ def _services_of(plan: dict[str, Any]) -> dict[int, list[str]]:
     frontend = plan["frontend"]
     for one in frontend.get("replicas") or [frontend]:
         found.setdefault(one["node"], []).append(one.get("name", "frontend"))
+    if frontend.get("balanced"):
+        found.setdefault(frontend["node"], []).append("balancer")
     return found

@@ -328,9 +328,9 @@ cat >"$RUN/plan.json" <<'END_OF_PLAN'
   {"name": "decode-0", "role": "decode", "index": 0, "nodes": [2, 3, 4, 5], "ranks": [{"rank": 0, "node": 2, "gpus": [0, 1, 2, 3, 4, 5, 6, 7]}, {"rank": 1, "node": 3, "gpus": [0, 1, 2, 3, 4, 5, 6, 7]}, {"rank": 2, "node": 4, "gpus": [0, 1, 2, 3, 4, 5, 6, 7]}, {"rank": 3, "node": 5, "gpus": [0, 1, 2, 3, 4, 5, 6, 7]}], "gpus": 32, "ports": {"dist_init": "P+16", "system": "P+31", "rpc": "P+32", "http": "P+33", "nccl": "P+34"}, "argv": ["python3", "-m", "dynamo.sglang", "--model-path", "/model", "--served-model-name", "deepseek-ai/DeepSeek-R1", "--dist-init-addr", "<node2>:P+16", "--nnodes", "4", "--node-rank", "0", "--host", "<node2>", "--port", "P+33", "--nccl-port", "P+34", "--disaggregation-mode", "decode", "--tp-size", "32", "--dp-size", "32", "--enable-dp-attention", "--moe-a2a-backend", "deepep", "--deepep-mode", "low_latency", "--skip-tokenizer-init", "--disaggregation-transfer-backend", "nixl", "--decode-log-interval", "1", "--page-size", "1", "--trust-remote-code", "--moe-dense-tp-size", "1", "--enable-dp-lm-head", "--disable-radix-cache", "--watchdog-timeout", "1000000", "--enable-two-batch-overlap", "--mem-fraction-static", "0.835", "--ep-num-redundant-experts", "32", "--cuda-graph-bs-decode", "256"], "env": {"MC_TE_METRIC": "true", "SGLANG_TBO_DEBUG": "1", "NATS_SERVER": "nats://<node6>:P+0", "ETCD_ENDPOINTS": "https://<node6>:P+1", "DYN_TCP_RPC_HOST": "<node2>", "DYN_EVENT_PLANE": "nats", "DYN_TCP_RPC_PORT": "P+32", "DYN_SYSTEM_HOST": "<node2>", "DYN_SYSTEM_PORT": "P+31", "SGLANG_HOST_IP": "<node2>", "HOST_IP": "<node2>"}}
  ],
  "services": {"nats": {"node": 6, "port": "P+0", "argv": ["nats-server", "--addr", "<node6>", "--port", "P+0", "--jetstream", "--store_dir", "${SCRATCH}/nats", "--config", "${RUN}/secrets/nats.conf"], "env": {}}, "etcd": {"node": 6, "port": "P+1", "argv": ["etcd", "--name", "sgl-launch", "--data-dir", "${SCRATCH}/etcd", "--listen-client-urls", "https://<node6>:P+1", "--advertise-client-urls", "https://<node6>:P+1", "--listen-peer-urls", "https://127.0.0.1:P+2", "--initial-advertise-peer-urls", "https://127.0.0.1:P+2", "--initial-cluster", "sgl-launch=https://127.0.0.1:P+2", "--log-level", "warn", "--cert-file", "${RUN}/secrets/server.pem", "--key-file", "${RUN}/secrets/server.key", "--trusted-ca-file", "${RUN}/secrets/ca.pem", "--client-cert-auth", "--peer-cert-file", "${RUN}/secrets/server.pem", "--peer-key-file", "${RUN}/secrets/server.key", "--peer-trusted-ca-file", "${RUN}/secrets/ca.pem", "--peer-client-cert-auth"], "env": {}}},
- "frontend": {"node": 0, "port": 8000, "replicas": [{"name": "frontend-0", "node": 0, "port": 8000}, {"name": "frontend-1", "node": 1, "port": 8000}, {"name": "frontend-2", "node": 2, "port": 8000}], "argv": ["python3", "-m", "dynamo.frontend", "--http-port", "8000", "--migration-limit", "3", "--router-mode", "kv", "--router-replica-sync"], "env": {"MC_TE_METRIC": "true", "SGLANG_TBO_DEBUG": "1", "NATS_SERVER": "nats://<node6>:P+0", "ETCD_ENDPOINTS": "https://<node6>:P+1", "DYN_TCP_RPC_HOST": "<node0>", "DYN_EVENT_PLANE": "nats", "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "60"}},
+ "frontend": {"node": 0, "port": 8000, "balanced": true, "replicas": [{"name": "frontend-0", "node": 0, "port": "P+3"}, {"name": "frontend-1", "node": 1, "port": "P+3"}, {"name": "frontend-2", "node": 2, "port": "P+3"}], "argv": ["python3", "-m", "dynamo.frontend", "--http-port", "P+3", "--migration-limit", "3", "--router-mode", "kv", "--router-replica-sync"], "env": {"MC_TE_METRIC": "true", "SGLANG_TBO_DEBUG": "1", "NATS_SERVER": "nats://<node6>:P+0", "ETCD_ENDPOINTS": "https://<node6>:P+1", "DYN_TCP_RPC_HOST": "<node0>", "DYN_EVENT_PLANE": "nats", "DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": "60"}},
  "health": null,
- "config": {"name": "frontends", "engine": "dynamo", "model": {"path": "/model", "served_name": "deepseek-ai/DeepSeek-R1"}, "sglang_version": "0.5.16", "container": {"runtime": "pyxis", "image": "/images/sglang-dynamo-deepep.sqsh", "mounts": ["/models/DeepSeek-R1:/model"], "options": []}, "slurm": {"gpus_per_node": 8, "gpu_request": "gpus-per-node", "partition": "h100", "time": "04:00:00", "exclusive": true, "mem": 0}, "network": {}, "ports": {"base": "auto", "bootstrap": 30001}, "prefill": {"workers": 1, "args": {"tp-size": 16, "dp-size": 16, "enable-dp-attention": true, "moe-a2a-backend": "deepep", "deepep-mode": "normal", "skip-tokenizer-init": true, "disaggregation-transfer-backend": "nixl", "decode-log-interval": 1, "page-size": 1, "trust-remote-code": true, "moe-dense-tp-size": 1, "enable-dp-lm-head": true, "disable-radix-cache": true, "watchdog-timeout": 1000000, "enable-two-batch-overlap": true, "mem-fraction-static": 0.85, "chunked-prefill-size": 524288, "ep-num-redundant-experts": 32, "ep-dispatch-algorithm": "dynamic", "eplb-algorithm": "deepseek"}, "env": {}}, "decode": {"workers": 1, "args": {"tp-size": 32, "dp-size": 32, "enable-dp-attention": true, "moe-a2a-backend": "deepep", "deepep-mode": "low_latency", "skip-tokenizer-init": true, "disaggregation-transfer-backend": "nixl", "decode-log-interval": 1, "page-size": 1, "trust-remote-code": true, "moe-dense-tp-size": 1, "enable-dp-lm-head": true, "disable-radix-cache": true, "watchdog-timeout": 1000000, "enable-two-batch-overlap": true, "mem-fraction-static": 0.835, "ep-num-redundant-experts": 32, "cuda-graph-bs-decode": 256}, "env": {}}, "mocker": {}, "env": {"MC_TE_METRIC": "true", "SGLANG_TBO_DEBUG": "1"}, "env_from": {}, "frontend": {"port": 8000, "router_mode": "kv", "replicas": 3, "args": {}, "env": {}}, "services": {"where": "own"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 3600.0, "stop": 8.0, "drain": 60.0}, "preflight": false, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "timeout": 1800.0, "required": false}}, "runs": "runs"}
+ "config": {"name": "frontends", "engine": "dynamo", "model": {"path": "/model", "served_name": "deepseek-ai/DeepSeek-R1"}, "sglang_version": "0.5.16", "container": {"runtime": "pyxis", "image": "/images/sglang-dynamo-deepep.sqsh", "mounts": ["/models/DeepSeek-R1:/model"], "options": []}, "slurm": {"gpus_per_node": 8, "gpu_request": "gpus-per-node", "partition": "h100", "time": "04:00:00", "exclusive": true, "mem": 0}, "network": {}, "ports": {"base": "auto", "bootstrap": 30001}, "prefill": {"workers": 1, "args": {"tp-size": 16, "dp-size": 16, "enable-dp-attention": true, "moe-a2a-backend": "deepep", "deepep-mode": "normal", "skip-tokenizer-init": true, "disaggregation-transfer-backend": "nixl", "decode-log-interval": 1, "page-size": 1, "trust-remote-code": true, "moe-dense-tp-size": 1, "enable-dp-lm-head": true, "disable-radix-cache": true, "watchdog-timeout": 1000000, "enable-two-batch-overlap": true, "mem-fraction-static": 0.85, "chunked-prefill-size": 524288, "ep-num-redundant-experts": 32, "ep-dispatch-algorithm": "dynamic", "eplb-algorithm": "deepseek"}, "env": {}}, "decode": {"workers": 1, "args": {"tp-size": 32, "dp-size": 32, "enable-dp-attention": true, "moe-a2a-backend": "deepep", "deepep-mode": "low_latency", "skip-tokenizer-init": true, "disaggregation-transfer-backend": "nixl", "decode-log-interval": 1, "page-size": 1, "trust-remote-code": true, "moe-dense-tp-size": 1, "enable-dp-lm-head": true, "disable-radix-cache": true, "watchdog-timeout": 1000000, "enable-two-batch-overlap": true, "mem-fraction-static": 0.835, "ep-num-redundant-experts": 32, "cuda-graph-bs-decode": 256}, "env": {}}, "mocker": {}, "env": {"MC_TE_METRIC": "true", "SGLANG_TBO_DEBUG": "1"}, "env_from": {}, "frontend": {"port": 8000, "router_mode": "kv", "replicas": 3, "one_address": true, "args": {}, "env": {}}, "services": {"where": "own"}, "security": {"services": "secured", "nats_tls": false, "request_plane": "open"}, "on_failure": {"workers": "restart", "services": "stop", "max_restarts": 3, "max_requeues": 2}, "spare_nodes": 0, "timeouts": {"services": 60.0, "ready": 3600.0, "stop": 8.0, "drain": 60.0}, "preflight": false, "warmup": {"kernels": {"local_dir": "/tmp/sgl-launch-kernels", "fast": false, "required": false}, "requests": {"enabled": true, "timeout": 1800.0, "required": false}}, "runs": "runs"}
 }
 END_OF_PLAN
 say "frontends, job $JOB_ID, run folder $RUN"
@@ -392,7 +392,7 @@ find_nodes() {
 in_use() { # in_use FIRST COUNT: is a port in this range listened on, or one of the config's fixed ones?
   local node port
   for node in "${!HOST[@]}"; do
-    for port in ${LISTENING[node]//,/ } 8000 8000 8000 30001; do
+    for port in ${LISTENING[node]//,/ } 8000 30001; do
       [ "$port" = none ] || [ "$port" -lt "$1" ] || [ "$port" -ge $(($1 + $2)) ] || return 0
     done
   done
@@ -414,12 +414,6 @@ choose_ports() {
     fail "no free block of 256 ports on these nodes (ports.base)"
   case ${LISTENING[0]} in *,8000,*)
     fail "port 8000 (frontend.port) is taken on ${HOST[0]}; choose another one or auto" ;;
-  esac
-  case ${LISTENING[1]} in *,8000,*)
-    fail "port 8000 (frontend.port) is taken on ${HOST[1]}; choose another one or auto" ;;
-  esac
-  case ${LISTENING[2]} in *,8000,*)
-    fail "port 8000 (frontend.port) is taken on ${HOST[2]}; choose another one or auto" ;;
   esac
   case ${LISTENING[0]} in *,30001,*)
     fail "port 30001 (ports.bootstrap) is taken on ${HOST[0]}; choose another one or auto" ;;
@@ -642,6 +636,14 @@ start_worker() { start "$1" worker "$3" "$(body "$2" "$1" "$3" "$4" "$5")"; } # 
 start_service() { start "$1" service "$2" "$(body "$1" "$1" "$2" '' '')"; }   # NAME NODE
 start_frontend() { start "$1" frontend "$2" "$(body frontend "$1" "$2" '' "$3")"; } # NAME NODE PORTS
 
+start_balancer() {
+  event balancer started "${HOST[0]}"
+  (GROUP=balancer keep 0 \
+    "$SGL_LAUNCH" job balance "$RUN" "$FRONTEND_PORT") \
+    </dev/null >>"$RUN/logs/balancer-0.log" 2>&1 &
+  PID[balancer]=$! TIER[balancer]=frontend NODES[balancer]=0 NAMES+=(balancer)
+}
+
 # === Stages ==============================================================================================
 
 stage who
@@ -674,9 +676,11 @@ start_worker decode-0 decode '2 3 4 5' 0,1,2,3,4,5,6,7 "export DIST_INIT_PORT=$(
 
 # --- Frontend -------------------------------------------------------------------------------------------
 stage frontend
-start_frontend frontend-0 0 "export FRONTEND_PORT=8000"
-start_frontend frontend-1 1 "export FRONTEND_PORT=8000"
-start_frontend frontend-2 2 "export FRONTEND_PORT=8000"
+start_frontend frontend-0 0 "export FRONTEND_PORT=$((PORT_BASE + 3))"
+start_frontend frontend-1 1 "export FRONTEND_PORT=$((PORT_BASE + 3))"
+start_frontend frontend-2 2 "export FRONTEND_PORT=$((PORT_BASE + 3))"
+# one address for them, on this node
+start_balancer
 
 # --- Ready: every worker registered, and a real request answered through each ---------------------------
 stage ready

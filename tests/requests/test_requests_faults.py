@@ -196,7 +196,7 @@ def test_progress_tells_every_round_and_a_line_for_each_size() -> None:
 
         report = sweep_of(StandIn(), progress=progress)
     assert len(rounds) == len(report.result.outcomes[0].rounds)
-    assert text.getvalue().splitlines()[0] == "1 sizes, 4 workers"
+    assert text.getvalue().splitlines()[0] == "1 size, 4 workers"
     assert "[1/1] p64 c2 o4: warm after" in text.getvalue()
 
 

@@ -126,6 +126,17 @@ def test_frontends(tmp_path: Path) -> None:
         plan(tmp_path, config(aggregated=role(), frontend={"replicas": 2}))
 
 
+def test_frontends_at_one_address(tmp_path: Path) -> None:
+    parts = {"prefill": role(), "decode": role(), "frontend": {"port": 8000, "replicas": 2, "one_address": True}}
+    found = plan(tmp_path, config(**parts))["frontend"]
+    assert (found["port"], found["balanced"]) == (8000, True)
+    assert [(f["node"], f["port"]) for f in found["replicas"]] == [(0, "P+3"), (1, "P+3")]
+    here = plan(tmp_path, config(**parts), "local")["frontend"]
+    assert (here["port"], [f["port"] for f in here["replicas"]]) == (8000, ["P+3", "P+6"])
+    with pytest.raises(InputError, match="one frontend has one address; leave it out"):
+        plan(tmp_path, config(frontend={"one_address": True}))
+
+
 def test_services_elsewhere(tmp_path: Path) -> None:
     own = shipped("frontends")
     assert (own["nodes"], own["services"]["nats"]["node"], own["services"]["etcd"]["node"]) == (7, 6, 6)

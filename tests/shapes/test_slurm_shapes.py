@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from subprocess import PIPE
 
 import pytest
 
@@ -96,6 +97,29 @@ def test_router_modes_and_several_frontends(slurm: Launcher, cluster: Cluster, m
     assert run.json("endpoint.json")["urls"] == urls
     for url in urls:
         run.chat(LOGIN, url)
+    end(run, cluster)
+
+
+def test_several_frontends_at_one_address(slurm: Launcher, cluster: Cluster) -> None:
+    """The address is the first node's; connections that are open at once go to different frontends."""
+    frontend = {"port": 8000, "replicas": 3, "one_address": True}
+    run = slurm.start(slurm.write(config(prefill=role(2), decode=role(2), frontend=frontend)))
+    endpoint = run.json("endpoint.json")
+    assert endpoint["url"] == f"http://{cluster.address('n001')}:8000"
+    port = run.json("placement.json")["port_base"] + 3
+    assert endpoint["urls"] == [f"http://{cluster.address(n)}:{port}" for n in ("n001", "n002", "n003")]
+    run.chat(LOGIN)
+    hold = "import socket, sys; s = [socket.create_connection((sys.argv[1], 8000)) for _ in range(6)]; input()"
+    holder = cluster.popen([sys.executable, "-c", hold, cluster.address("n001")], LOGIN, stdin=PIPE)
+
+    def held() -> list[int]:
+        seen = cluster.run(["ss", "-Htn", "state", "established", f"dport = :{port}"], "n001").stdout.splitlines()
+        return [sum(f"{cluster.address(n)}:{port}" in line for line in seen) for n in ("n001", "n002", "n003")]
+
+    wait_until(lambda: held() == [2, 2, 2], 10, "two connections at each frontend")
+    holder.communicate("\n", timeout=10)
+    wait_until(lambda: held() == [0, 0, 0], 10, "their end")
+    run.chat(LOGIN)
     end(run, cluster)
 
 

@@ -1,0 +1,93 @@
+"""One address for several frontends: each TCP connection goes to the frontend that has the fewest.
+
+A connection, not a request: a client that keeps its connection stays with its frontend. A frontend
+that does not take a connection is passed over for a while, and the next one is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+_CONNECT = 3.0  # seconds, for a frontend to take a connection
+_PASS_OVER = 2.0  # seconds, after one that it did not take
+_PIECE = 1 << 16
+
+
+@dataclass
+class Target:
+    """A frontend: where it is, its open connections, and until when (monotonic seconds) it is passed over."""
+
+    host: str
+    port: int
+    open: int = 0
+    away_until: float = 0.0
+
+
+def in_turn(targets: Sequence[Target], now: float) -> list[Target]:
+    """Whom to ask for a connection, in this order: those that answer first, of them the least busy."""
+    return sorted(targets, key=lambda t: (t.away_until > now, t.open))
+
+
+class Balancer:
+    """Serves until SIGTERM; then takes no more connections and ends when the last one has."""
+
+    def __init__(self, targets: Sequence[Target], say: Callable[[str], None]) -> None:
+        self.targets = targets
+        self._say = say
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def serve(self, port: int) -> None:
+        """Raises OSError when the port cannot be had."""
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        server = await asyncio.start_server(self._accept, "0.0.0.0", port, backlog=1024)
+        shown = ", ".join(f"{t.host}:{t.port}" for t in self.targets)
+        self._say(f"port {port} is answered by {shown}")
+        await ended.wait()
+        server.close()
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await self._join(reader, writer)
+        finally:
+            self._running.discard(task)
+            writer.close()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for target in in_turn(self.targets, time.monotonic()):
+            target.open += 1  # before it is there: others arrive meanwhile
+            try:
+                try:
+                    theirs = await asyncio.wait_for(asyncio.open_connection(target.host, target.port), _CONNECT)
+                except (OSError, asyncio.TimeoutError) as e:
+                    target.away_until = time.monotonic() + _PASS_OVER
+                    self._say(f"{target.host}:{target.port} took no connection: {str(e) or 'timeout'}")
+                    continue
+                try:
+                    await asyncio.gather(_copy(reader, theirs[1]), _copy(theirs[0], writer))
+                finally:
+                    theirs[1].close()
+                return
+            finally:
+                target.open -= 1
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """All bytes of one direction, then its end."""
+    with contextlib.suppress(OSError):
+        while piece := await reader.read(_PIECE):
+            writer.write(piece)
+            await writer.drain()
+    with contextlib.suppress(OSError, RuntimeError):
+        if writer.can_write_eof():
+            writer.write_eof()
