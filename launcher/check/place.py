@@ -149,4 +149,11 @@ def signals(x: Facts) -> Iterator[Finding]:
         yield Finding("warning", x.source.problem(message, "slurm", "signal"))
 
 
-CHECKS = (environment, low_ports, model_path, time_limit, compilation, signals)
+def shared_services(x: Facts) -> Iterator[Finding]:
+    """Dynamo of today keeps deployments apart by a namespace of each; a graph of 2025 has its own, fixed."""
+    if x.config.engine == "dynamo-serve" and x.config.services.where == "external":
+        message = "the graph's namespace is fixed: one deployment of dynamo serve at a time may use these services"
+        yield Finding("warning", x.source.problem(message, "services", "where"))
+
+
+CHECKS = (environment, low_ports, model_path, time_limit, compilation, signals, shared_services)
