@@ -1,6 +1,6 @@
 """The config of a run as one file: all its layers merged, so that it can be submitted again as it was.
 
-Secrets are not in it, as they are not in the layers: `env_from` names them, and where they are read.
+The secrets of `env_from` are not in it, as they are not in the layers: these name them, and where they are read.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def job_state(run: RunFolder) -> JobState:
 def job_states(runs: Sequence[RunFolder]) -> list[JobState]:
     """As job_state of each, but squeue and sacct are asked once for all of them; never raises."""
     waiting = [r.job_id for r in runs if not is_local(r)]
-    known, said = _ask_once("squeue", ["--states=all", "-h", "-o", "%A|%T|%r"], waiting)
+    known, said = _ask_once("squeue", ["--states=all", "-h", "-o", "%i|%T|%r"], waiting)
     ends = {r.path: end for r in runs if r.job_id not in known and (end := recorded_end(r.events()))}
     forgotten = [r.job_id for r in runs if not is_local(r) and r.job_id not in known and r.path not in ends]
     older, more = _ask_once("sacct", ["-n", "-X", "-P", "-o", "jobid,state"], forgotten)
@@ -64,6 +64,7 @@ def job_states(runs: Sequence[RunFolder]) -> list[JobState]:
 
 def _ask_once(program: str, options: list[str], job_ids: Sequence[str]) -> tuple[dict[str, JobState], str]:
     """States by job id, of those that the program knows; and what it said instead of others'."""
+    job_ids = [i for i in job_ids if i.isdecimal()]  # one that is none would have all refused
     if not job_ids:
         return {}, ""
     code, output = run_command([program, *options, "-j", ",".join(dict.fromkeys(job_ids))])
@@ -141,14 +142,15 @@ def _of_all(components: list[JobState]) -> JobState | None:
 
 
 def parse_states(output: str, source: str) -> dict[str, JobState]:
-    """Lines of ID|STATE or ID|STATE|REASON, as squeue and sacct are told to write them."""
-    found = {}
+    """Lines of ID|STATE or ID|STATE|REASON, as squeue and sacct are told to write them; 12+1 is a component of 12."""
+    components: dict[str, list[JobState]] = {}
     for line in output.splitlines():
         job_id, state, reason = [*line.strip().split("|", 2), "", ""][:3]
         if state[:1].isupper():
             # sacct: `CANCELLED by 0`
-            found[job_id] = JobState(state.split()[0], "" if reason == "None" else reason, source)
-    return found
+            one = JobState(state.split()[0], "" if reason == "None" else reason, source)
+            components.setdefault(job_id.partition("+")[0], []).append(one)
+    return {job_id: whole for job_id, states in components.items() if (whole := _of_all(states))}
 
 
 def expectations(job_id: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import re
 
 # a word of sbatch's refusal -> the key that is about it
 _ABOUT = (
+    ("accounting/qos policy", ""),  # which of many limits, Slurm does not say
     ("account", "account"),  # of which Slurm says "account/partition"
     ("qos", "qos"),
     ("partition", "partition"),

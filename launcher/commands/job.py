@@ -80,9 +80,10 @@ def rejoin(folder: Path, group: str) -> None:
     run = RunFolder(folder)
     try:
         bring_back(run, read_deployment(run), group, _timeout(run, "ready"), say)
-    except WorkError as e:
-        say(str(e))
-        tell_keeper(run, group, str(e))
+    except Exception as e:  # whatever it is, the group does not serve
+        text = str(e) if isinstance(e, WorkError) else f"{group} was not brought back: {type(e).__name__} {e}"
+        say(text)
+        tell_keeper(run, group, text)
         sys.exit(1)
 
 
@@ -152,7 +153,11 @@ def balance(folder: Path, port: int) -> None:
 
     urls = [urlsplit(url) for url in read_deployment(RunFolder(folder)).endpoints]
     targets = [Target(url.hostname or "", url.port or 0) for url in urls]
-    asyncio.run(Balancer(targets, say).serve(port))
+
+    async def serve() -> None:
+        await Balancer(targets, say, os.environ.get("SGL_SCRIPT_PID", "")).serve(port)
+
+    asyncio.run(serve())
 
 
 @command.command("warm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -69,6 +70,7 @@ def command(
         first, _ = submit_kernels(config, sets, cluster, start)
         click.echo(f"{first.name}: job {first.job_id}, {first.path}", err=True)
         options = (f"--dependency=afterok:{first.job_id}", "--kill-on-invalid-dep=yes", *options)
+    os.umask(os.umask(0) | 0o027)  # logs and configs are no business of everyone
     run, shown = start(plan, script, cluster, options)
     shutil.copyfile(find_config(config), run.path / "config.yaml")
     (run.path / "effective.yaml").write_text(whole, encoding="utf-8")
@@ -92,8 +94,6 @@ def command(
 
 def start(plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]) -> tuple[RunFolder, str]:
     """Hand a script over; returns its run folder and what is printed with --parsable."""
-    import os
-
     runs = Path(plan.config.runs).absolute()
     # the job's helpers are this very installation, whatever PATH is on the nodes
     own = str(Path(sys.executable).with_name("sgl-launch"))

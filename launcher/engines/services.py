@@ -39,6 +39,10 @@ def service_problems(config: Config, source: Source) -> list[Problem]:
             found.append(source.problem("is for services.where: external", "services", name))
         elif url is not None and not re.fullmatch(rf"({'|'.join(schemes)})://[A-Za-z0-9._-]+:[0-9]{{1,5}}", url):
             found.append(source.problem(f"must be {shape}", "services", name))
+    if config.security.request_plane == "tls" and (external or not secured(config)):
+        elsewhere = "it takes the job's own keys, and the services are elsewhere"
+        why = elsewhere if external else "it takes the job's keys; leave out security.services: open"
+        found.append(source.problem(f"tls cannot be had here: {why}", "security", "request_plane"))
     if services.keys is not None and not external:
         found.append(source.problem("is for services.where: external; a job makes its own", "services", "keys"))
     return found

@@ -22,6 +22,9 @@ class SglangEngine:
         found = owned_problems(config, source)
         if config.services.where != "head":
             found.append(source.problem("SGLang's router needs neither NATS nor etcd", "services", "where"))
+        if config.security.request_plane == "tls":
+            message = "tls cannot be had here: it has no Dynamo, whose request plane this is"
+            found.append(source.problem(message, "security", "request_plane"))
         return found
 
     def worker(self, context: Context, role_name: str, role: Role) -> Command:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 _CONNECT = 3.0  # seconds, for a frontend to take a connection
 _PASS_OVER = 2.0  # seconds, after one that it did not take
 _PIECE = 1 << 16
+_SPARE_FILES = 64  # descriptors that are not for connections
 
 
 @dataclass
@@ -33,32 +37,64 @@ def in_turn(targets: Sequence[Target], now: float) -> list[Target]:
     return sorted(targets, key=lambda t: (t.away_until > now, t.open))
 
 
-class Balancer:
-    """Serves until SIGTERM; then takes no more connections and ends when the last one has."""
+def room() -> int:
+    """How many connections the limit on open files leaves, each of two descriptors; raises it first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max((soft - _SPARE_FILES) // 2, 1) if soft != resource.RLIM_INFINITY else 1 << 20
 
-    def __init__(self, targets: Sequence[Target], say: Callable[[str], None]) -> None:
+
+class Balancer:
+    """Serves until SIGTERM; then takes no more connections and ends when the frontends have closed the
+    last one, at a second SIGTERM or when the job's script (by its pid) is gone at once."""
+
+    def __init__(
+        self, targets: Sequence[Target], say: Callable[[str], None], script: str = "", most: int | None = None
+    ) -> None:
         self.targets = targets
         self._say = say
+        self._script = script
+        self._most = most or room()
+        self._full = 0.0  # when it was last said
         self._running: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
 
     async def serve(self, port: int) -> None:
         """Raises OSError when the port cannot be had."""
-        ended = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
         server = await asyncio.start_server(self._accept, "0.0.0.0", port, backlog=1024)
         shown = ", ".join(f"{t.host}:{t.port}" for t in self.targets)
-        self._say(f"port {port} is answered by {shown}")
-        await ended.wait()
+        self._say(f"port {port} is answered by {shown}; {self._most} connections at once at most")
+        while not self._ended.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), 1.0)
+            if self._script and not Path("/proc", self._script).exists():
+                os._exit(143)
         server.close()
         while self._running:
             await asyncio.wait(self._running)
 
+    def _end(self) -> None:
+        if self._ended.is_set():
+            for task in self._running:
+                task.cancel()
+        self._ended.set()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._running) >= self._most:
+            if time.monotonic() - self._full > 1:
+                self._full = time.monotonic()
+                self._say(f"{self._most} connections are open: further ones are closed (ulimit -n)")
+            writer.close()
+            return
         self._running.add(task)
         try:
-            await self._join(reader, writer)
+            with contextlib.suppress(asyncio.CancelledError):  # by _end
+                await self._join(reader, writer)
         finally:
             self._running.discard(task)
             writer.close()
@@ -73,9 +109,11 @@ class Balancer:
                     target.away_until = time.monotonic() + _PASS_OVER
                     self._say(f"{target.host}:{target.port} took no connection: {str(e) or 'timeout'}")
                     continue
+                there = asyncio.create_task(_copy(reader, theirs[1]))
                 try:
-                    await asyncio.gather(_copy(reader, theirs[1]), _copy(theirs[0], writer))
+                    await _copy(theirs[0], writer)  # the frontend's end is the connection's
                 finally:
+                    there.cancel()
                     theirs[1].close()
                 return
             finally:

@@ -24,8 +24,9 @@ TIME = "00:10:00"
 ASK_EVERY = 2.0
 # of sbatch's options, those that decide which nodes one gets; salloc has them too
 WHERE = frozenset(
-    """account constraint cpus-per-task exclude exclusive gpus-per-node gres licenses mem nodelist
-    nodes ntasks-per-node partition prefer qos reservation segment switches clusters wckey""".split()
+    """account constraint contiguous cpus-per-gpu cpus-per-task exclude exclusive gpus-per-node gres gres-flags
+    licenses mem mem-per-cpu mem-per-gpu mincpus nodelist nodes ntasks-per-node oversubscribe partition prefer
+    qos reservation segment sockets-per-node cores-per-socket threads-per-core switches tmp clusters wckey""".split()
 )
 
 
@@ -37,7 +38,8 @@ def allocation(plan: Plan, say: Callable[[str], None], timeout: float | None = N
     or has given no nodes after `timeout` seconds.
     """
     say(f"asking Slurm for {counted(plan.nodes + plan.spare_nodes, 'node')} for some seconds ...")
-    before = signal.signal(signal.SIGTERM, _ended)  # a TERM must not leave the nodes taken
+    ends = (signal.SIGTERM, signal.SIGHUP)  # neither must leave the nodes taken
+    before = [signal.signal(one, _ended) for one in ends]
     try:
         with tempfile.TemporaryFile() as said, _salloc(plan, said.fileno()) as asked:
             try:
@@ -49,7 +51,8 @@ def allocation(plan: Plan, say: Callable[[str], None], timeout: float | None = N
                 if job_id := job_in(_read(said.fileno())):
                     subprocess.run(["scancel", job_id], stderr=subprocess.DEVNULL, check=False)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in zip(ends, before, strict=True):
+            signal.signal(one, handler)
 
 
 def _salloc(plan: Plan, output: int) -> subprocess.Popen[bytes]:

@@ -18,7 +18,7 @@ from launcher.files import data_path
 from launcher.plan import Group, Plan
 from launcher.ports import FIRST, LAST
 from launcher.preflight.judge import Node
-from launcher.preflight.run import srun_words
+from launcher.preflight.run import end, srun_words
 from launcher.words import quote
 
 Kind = Literal["allreduce", "transfer"]
@@ -297,9 +297,7 @@ def _run_together(
             say(f"the nodes did not end their trial within {LIMIT} s")
         finally:
             for process in running:
-                if process.poll() is None:
-                    process.terminate()
-                process.wait()
+                end(process)
         output.seek(0)
         errors.seek(0)
         return output.read(), errors.read()

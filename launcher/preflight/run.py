@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from launcher.config import Config
 from launcher.containers import host_path
@@ -15,6 +17,8 @@ from launcher.plan import Cluster, Plan
 from launcher.preflight.judge import Need
 from launcher.render import fixed_ports
 from launcher.words import quote
+
+LIMIT = 120.0  # seconds, for what nodes are asked; a cold file system may take one minute
 
 
 def script(config: Config) -> str:
@@ -80,14 +84,37 @@ def gather(
     return said
 
 
-def _asked(command: list[str], say: Callable[[str], None]) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    except FileNotFoundError:
-        raise WorkError("there is no Slurm here (no srun on PATH); --cluster local looks at this machine") from None
-    if "SGL_FACT" not in done.stdout:
-        raise WorkError(f"no node could be asked: {done.stderr.strip() or f'exit status {done.returncode}'}")
-    for line in done.stderr.splitlines():
+def _asked(command: list[str], say: Callable[[str], None], limit: float = LIMIT) -> str:
+    """What the nodes said within `limit` seconds: one may not answer, as when its file system hangs."""
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+        except FileNotFoundError:
+            message = "there is no Slurm here (no srun on PATH); --cluster local looks at this machine"
+            raise WorkError(message) from None
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            say(f"not all nodes have answered within {limit:.0f} s")
+        finally:
+            end(process)
+        output.seek(0)
+        errors.seek(0)
+        said, wrong = output.read(), errors.read()
+    if "SGL_FACT" not in said:
+        raise WorkError(f"no node could be asked: {wrong.strip() or f'exit status {process.returncode}'}")
+    for line in wrong.splitlines():
         if "error" in line:
             say(line)
-    return done.stdout
+    return said
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a command that may still run; srun waits for a node that is gone, unless it is killed."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()

@@ -163,6 +163,7 @@ keep_worker() {
     while kill -0 "$step" 2>/dev/null; do
       if [ -n "$lost" ]; then kill -TERM "$step" 2>/dev/null && pause 1.5 || true; else code=0 && wait "$step" || code=$?; fi
     done
+    [ -z "$lost" ] || { code=0 && wait "$step" || code=$?; } # SIGUSR1 had cut the first wait short
     # not if the job is stopping, or its script was killed
     if [ -n "$stopping" ] || ! kill -0 $$ 2>/dev/null || [ ! -e "$RUN/endpoint.json" ] || [ "$tries" -ge 3 ]; then
       exit "$code"

@@ -164,6 +164,21 @@ def test_wrong_services(tmp_path: Path, services: dict[str, str], message: str) 
         plan(tmp_path, config(services=services))
 
 
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"security": {"services": "open"}}, "takes the job's keys; leave out security.services: open"),
+        ({"services": {"where": "external", "nats": "nats://a:1", "etcd": "http://a:1"}}, "the services are elsewhere"),
+        ({"engine": "sglang"}, "it has no Dynamo"),
+    ],
+)
+def test_tls_that_cannot_be_had(tmp_path: Path, parts: dict[str, Any], message: str) -> None:
+    """Better a message than a request plane that is open all the same."""
+    parts["security"] = {**parts.get("security", {}), "request_plane": "tls"}
+    with pytest.raises(InputError, match=rf"security\.request_plane: tls cannot be had here: .*{message}"):
+        plan(tmp_path, config(parts.pop("engine", "mocker"), **parts))
+
+
 def test_slurms_dialects(tmp_path: Path) -> None:
     """Switches and segments pass through; GPUs are asked for as the site wants it."""
     for wish, line in (("gpus-per-node", "--gpus-per-node=8"), ("gres", "--gres=gpu:8"), ("none", "")):

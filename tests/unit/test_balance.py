@@ -22,7 +22,7 @@ async def named_server(name: str) -> tuple[asyncio.AbstractServer, Target]:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(name.encode())
-        while piece := await reader.read(1 << 16):
+        while (piece := await reader.read(1 << 16)) not in (b"", b"quit"):
             writer.write(piece)
             await writer.drain()
         writer.close()
@@ -42,14 +42,15 @@ async def connect(port: int) -> tuple[str, asyncio.StreamReader, asyncio.StreamW
     raise AssertionError("nothing listens")
 
 
-def balanced(names: str, test: Callable[[int, list[asyncio.AbstractServer], list[str]], Awaitable[None]]) -> list[str]:
+def balanced(names: str, test: Callable[[int, list[asyncio.AbstractServer], list[str]], Awaitable[None]],
+             most: int = 100) -> list[str]:  # fmt: skip
     """Runs a test against a balancer; it ends by SIGTERM when the test has. Returns what it said."""
     said: list[str] = []
 
     async def run() -> None:
         made = [await named_server(name) for name in names]
         port = free_port()
-        balancer = Balancer([t for _, t in made], said.append)
+        balancer = Balancer([t for _, t in made], said.append, most=most)
         serving = asyncio.create_task(balancer.serve(port))
         await test(port, [s for s, _ in made], said)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -109,3 +110,36 @@ def test_sigterm_lets_connections_end() -> None:
         writer.close()
 
     balanced("a", test)
+
+
+def test_an_idle_client_does_not_keep_it() -> None:
+    """A client's pool keeps connections; a frontend that has ended closes them."""
+
+    async def test(port: int, servers: list[asyncio.AbstractServer], said: list[str]) -> None:
+        _, reader, writer = await connect(port)
+        writer.write(b"quit")
+        assert await asyncio.wait_for(reader.read(10), 5) == b""
+
+    balanced("a", test)
+
+
+def test_a_second_sigterm_ends_what_is_open() -> None:
+    async def test(port: int, servers: list[asyncio.AbstractServer], said: list[str]) -> None:
+        await connect(port)  # stays open
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.2)
+
+    balanced("a", test)
+
+
+def test_too_many_are_closed_and_the_others_go_on() -> None:
+    async def test(port: int, servers: list[asyncio.AbstractServer], said: list[str]) -> None:
+        held = [await connect(port) for _ in range(4)]
+        assert (await connect(port))[0] == "", "the fifth"
+        assert any("further ones are closed" in line for line in said)
+        held[0][2].write(b"x")
+        assert await asyncio.wait_for(held[0][1].readexactly(1), 5) == b"x"
+        for _, _, writer in held:
+            writer.close()
+
+    balanced("ab", test, most=4)

@@ -17,6 +17,7 @@ from launcher.jobstate import (
     parse_sacct,
     parse_scontrol,
     parse_squeue,
+    parse_states,
     recorded_end,
     run_command,
     slurm_state,
@@ -236,3 +237,11 @@ def test_a_zombie_is_gone() -> None:
     assert Path(f"/proc/{process.pid}/stat").exists()
     assert start_time(process.pid) is None
     process.wait()
+
+
+def test_components_are_one_job_in_a_list() -> None:
+    output = "12+0|RUNNING|None\n12+1|PENDING|Resources\n7|COMPLETED|None\n"
+    found = parse_states(output, "squeue")
+    assert {k: str(v) for k, v in found.items()} == {"12": "PENDING (Resources)", "7": "COMPLETED"}
+    ended = parse_states("12+0|FAILED\n12+1|CANCELLED by 0", "sacct")
+    assert str(ended["12"]) == "FAILED"

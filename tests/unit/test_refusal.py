@@ -26,6 +26,10 @@ FAILED = "sbatch: error: Batch job submission failed: "
             f"{FAILED}Requested node configuration is not available",
             "; look at slurm.gpus_per_node, and at how many nodes the workers take (`sgl-launch plan`)",
         ),
+        (
+            f"{FAILED}Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+            "time limits)",
+        ),
         ("sbatch: unrecognized option '--no-such-option'\nTry \"sbatch --help\" for more information", "information"),
         ("", "sbatch refused the job: it did not say why"),
     ],
