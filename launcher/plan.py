@@ -264,7 +264,7 @@ def _place_frontends(config: Config, source: Source, nodes: int, cluster: Cluste
     if count == 1 and config.frontend.one_address:
         raise InputError(source.problem("one frontend has one address; leave it out", "frontend", "one_address"))
     if count > nodes:
-        message = f"one frontend a node: the workers take {counted(nodes, 'node')}"
+        message = f"one frontend a node: the workers take {counted(nodes, 'node')} (by slurm.gpus_per_node)"
         raise InputError(source.problem(message, "frontend", "replicas"))
     if cluster == "local" and count > MOST_FRONTENDS:
         raise InputError(source.problem(f"at most {MOST_FRONTENDS} on one machine", "frontend", "replicas"))

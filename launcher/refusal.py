@@ -22,6 +22,10 @@ _ABOUT = (
 )
 
 
+# Slurm's programs are here, but no controller answers, or none is configured
+AWAY = r"contact.*controller|Connection refused|timed out|failed to fetch config|establish_config_source|fetch_config"
+
+
 def refusal(output: str) -> str:
     """sbatch's output in one line, each thing once; empty if it said nothing.
 
@@ -41,6 +45,8 @@ def key_about(said: str) -> str:
 def refused(output: str) -> str:
     """The message for a job that sbatch did not take."""
     said = refusal(output)
+    if re.search(AWAY, said, re.I):
+        return f"Slurm does not answer ({said[:90]}); --cluster local runs it on this machine"
     key = key_about(said)
     look = f"; look at slurm.{key}" if key else ""
     if "node configuration" in said.lower():

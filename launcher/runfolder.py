@@ -18,7 +18,7 @@ STAGES = ("who", "preflight", "kernels", "keys", "services", "workers", "fronten
 # What the script writes, and an earlier attempt (or an earlier job of that number) has left: moved to
 # attempts/ before the script begins.
 SET_ASIDE = (
-    "events.jsonl", "plan.json", "job.sh", "hosts", "who", "spares", "placement.json", "endpoint.json",
+    "events.jsonl", "plan.json", "job.sh", "hosts", "who", "spares", "placement.json", "endpoint.json", "reason",
     "processes", "warmup.json", "steps", "logs",
 )  # fmt: skip
 
@@ -204,5 +204,8 @@ def find_run(job: str | None, runs: Path) -> RunFolder:
         return matching[-1]
     if not found:
         raise InputError(f"there are no runs in {runs}/; give --runs, or a run folder's path")
+    from launcher.config.suggest import nearest  # its package takes long to import
+
     known = ", ".join(r.path.name for r in found[-8:])
-    raise InputError(f"no run {job!r} in {runs}/; the newest ones: {known}")
+    near = nearest(job or "", {name for r in found for name in (r.name, r.job_id, r.path.name)})
+    raise InputError(f"no run {job!r} in {runs}/; the newest ones: {known}{near}")

@@ -12,12 +12,9 @@ from typing import Any
 
 from launcher.check.findings import Finding
 from launcher.config import Config, Source
-from launcher.refusal import key_about, refusal
+from launcher.refusal import AWAY, key_about, refusal
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
-
-# Slurm's programs are here, but no controller answers, or none is configured
-_AWAY = r"contact.*controller|Connection refused|timed out|failed to fetch config|establish_config_source"
 
 
 def minutes(text: object) -> float | None:
@@ -74,7 +71,7 @@ def judge(
         said = next((line for line in lines if "to start at" in line), lines[-1] if lines else "")
         return [], f"Slurm would take it: {said.removeprefix('sbatch: ')}"
     said = refusal(output) or f"exit status {code}"
-    if re.search(_AWAY, said, re.I):
+    if re.search(AWAY, said, re.I):
         return [], f"Slurm does not answer ({said[:90]}): partition, account and node count were not checked"
     option = key_about(said)
     keys = ("slurm", option) if option else ("slurm",)

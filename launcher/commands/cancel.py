@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from launcher.commands.options import complete_job, runs_option
-from launcher.errors import WorkError
-from launcher.jobstate import is_local, job_state, run_command
+from launcher.errors import InputError, WorkError
+from launcher.jobstate import JobState, is_local, job_state, job_states, run_command
 from launcher.processes import is_alive, start_time
 from launcher.runfolder import RunFolder, find_run, find_runs
 
@@ -26,12 +26,13 @@ def command(job: str, timeout: float, runs: Path) -> None:
     """End JOB (an id, a name or a run folder) and everything it started."""
     run = find_run(job, runs)
     state = job_state(run)
+    if run.name == job and len(living := _living(job, runs)) > 1:
+        ids = ", ".join(r.job_id for r, _ in living)
+        raise InputError(f"{len(living)} runs named {job!r} have not ended: {ids}; which one?")
     if state.ended and run.job_id != job:
-        # of several runs of one name, the newest that has not ended
-        for other in reversed([r for r in find_runs(runs) if r.name == job]):
-            if not (now := job_state(other)).ended:
-                run, state = other, now
-                break
+        living = _living(job, runs)
+        if living:
+            run, state = living[-1]
     if state.ended:
         click.echo(f"{run.path.name} had ended already: {state}")
         _kill_leftovers(run)
@@ -53,6 +54,12 @@ def command(job: str, timeout: float, runs: Path) -> None:
         time.sleep(0.1 if is_local(run) else 1)  # Slurm's controller is everyone's
     _kill_leftovers(run)
     click.echo(f"{run.path.name} ended: {state}")
+
+
+def _living(name: str, runs: Path) -> list[tuple[RunFolder, JobState]]:
+    """The runs of a name that have not ended, the newest last."""
+    named = [r for r in find_runs(runs) if r.name == name]
+    return [(r, state) for r, state in zip(named, job_states(named), strict=True) if not state.ended]
 
 
 def _kill_leftovers(run: RunFolder) -> None:

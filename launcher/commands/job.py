@@ -135,7 +135,11 @@ def ready(folder: Path) -> None:
 
     run = RunFolder(folder)
     deployment = read_deployment(run)
-    wait_until_ready(run, deployment, _timeout(run, "ready"), say)
+    try:
+        wait_until_ready(run, deployment, _timeout(run, "ready"), say)
+    except WorkError as e:
+        (run.path / "reason").write_text(f"{e}\n", encoding="utf-8")
+        raise
     urls = list(deployment.endpoints)
     run.write_json("endpoint.json", {"url": deployment.endpoint, "urls": urls, "model": deployment.model})
 

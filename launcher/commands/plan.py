@@ -42,7 +42,10 @@ def text(plan: dict[str, Any]) -> str:
             ports = " ".join(f"{k}={v}" for k, v in group["ports"].items()) if first else ""
             name = group["name"] if first else ""
             lines += _row(f"{name:<14}{rank['rank']:>4} {rank['node']:>5}  {_span(rank['gpus']):<16}", ports)
-    for name, service in {**plan["services"], "frontend": plan["frontend"]}.items():
+    front = plan["frontend"]
+    several = {one["name"]: one for one in front["replicas"]} if len(front["replicas"]) > 1 else {}
+    balancer = {"balancer": front} if front["balanced"] else {}
+    for name, service in {**plan["services"], **(several or {"frontend": front}), **balancer}.items():
         lines.append(f"{name:<14}{'':>4} {service['node']:>5}  {'':<16}port={service['port']}")
     seen = set()
     for group in plan["groups"]:

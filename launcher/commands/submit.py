@@ -13,6 +13,7 @@ import click
 from launcher.commands.options import config_argument, planned
 from launcher.config.load import find_config
 from launcher.config.secrets import check_env_from
+from launcher.errors import InputError
 from launcher.plan import Cluster, Plan
 from launcher.render import render
 from launcher.runfolder import RunFolder
@@ -56,6 +57,8 @@ def command(
     if options and cluster == "local":
         raise click.UsageError("options after -- are sbatch's; a local run has none")
     script = render(plan)
+    if cluster == "local" and not dry_run:
+        _model_here(plan)
     if dry_run:
         click.echo(script, nl=False)
         click.echo(f"# {_dry_command(plan, cluster, options)}")
@@ -90,6 +93,16 @@ def command(
         endpoint = run.json("endpoint.json")
         if endpoint and not parsable:
             click.echo(f"{target} at {endpoint['url']} (model {endpoint['model']})")
+
+
+def _model_here(plan: Plan) -> None:
+    """Raises InputError if the model's folder is not on this machine, where all would wait for it."""
+    from launcher.containers import host_path
+
+    path = plan.config.model.path
+    here = host_path(plan.config, path) if path.startswith("/") else None
+    if here is not None and not here.is_dir():
+        raise InputError(f"model.path: no such folder on this machine: {here}")
 
 
 def start(plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]) -> tuple[RunFolder, str]:

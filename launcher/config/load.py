@@ -155,14 +155,14 @@ def validate(data: Mapping[str, Any], source: Source) -> Config:
 
 
 def resolve(config: Config, source: Source) -> Config:
-    """A model path or a Python that begins with ./ is taken from the folder of the file where it is
+    """A model path or a Python that begins with ./ or ../ is taken from the folder of the file where it is
     written: the config, a base of it or a site file; of a `--set`, from the config's."""
-    if config.python and config.python.startswith("./"):
+    if config.python and config.python.startswith(("./", "../")):
         # not resolved: a venv's python is a link, and is asked for by the link's own path
         python = os.path.normpath(source.folder("python").absolute() / config.python)
         config = config.model_copy(update={"python": python})
     path = config.model.path
-    if not path.startswith("./"):
+    if not path.startswith(("./", "../")):
         return config
     model = config.model.model_copy(update={"path": str((source.folder("model", "path") / path).resolve())})
     if model.served_name is None:

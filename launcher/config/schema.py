@@ -127,8 +127,8 @@ class Frontend(Part):
     )
     replicas: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1,
-        description="How many frontends: one on each of the first nodes (on this machine, on "
-        "successive ports). endpoint.json lists them all.",
+        description="How many frontends: one on each of the first nodes of the plan, so at most as many as it has "
+        "(on this machine its nodes are counted too). endpoint.json lists them all.",
     )
     one_address: bool = Field(
         default=False,

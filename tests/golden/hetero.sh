@@ -153,8 +153,9 @@ start() {
 }
 
 hosts_of() { # hosts_of "NODE NODE ..."
-  local node
-  for node in $1; do printf '%s ' "${HOST[node]}"; done
+  local node hosts=''
+  for node in $1; do hosts+=${hosts:+ }${HOST[node]}; done
+  printf '%s' "$hosts"
 }
 
 # keep_worker NAME NODES BODY: a worker group. Once the deployment has been ready, a group that ends
@@ -314,7 +315,7 @@ if [ -s "$RUN/events.jsonl" ]; then
   earlier=$RUN/attempts/$((${SLURM_RESTART_COUNT:-0} - 1))
   [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || earlier=$RUN/attempts/before-$(date +%Y%m%dT%H%M%S)
   mkdir -p "$earlier"
-  for file in events.jsonl plan.json job.sh hosts who spares placement.json endpoint.json processes warmup.json steps logs; do
+  for file in events.jsonl plan.json job.sh hosts who spares placement.json endpoint.json reason processes warmup.json steps logs; do
     [ ! -e "$RUN/$file" ] || mv "$RUN/$file" "$earlier/"
   done
 fi
@@ -692,7 +693,7 @@ start_frontend frontend 0 "export FRONTEND_PORT=8000"
 
 # --- Ready: every worker registered, and a real request answered through each ---------------------------
 stage ready
-helper ready "$RUN" || fail "the deployment did not become ready; see $RUN/logs"
+helper ready "$RUN" || fail "not ready: $(cat "$RUN/reason" 2>/dev/null || echo "see $RUN/logs")"
 
 # --- Warm-up: a sweep of requests until the times are steady --------------------------------------------
 stage warm

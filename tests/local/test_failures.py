@@ -24,6 +24,16 @@ def test_cancel_after_the_script_was_killed(launcher: Launcher) -> None:
     assert (run.status()["state"], run.status()["reason"]) == ("FAILED", "killed: no exit status")
 
 
+def test_a_name_that_two_runs_have_is_not_enough_to_cancel(launcher: Launcher) -> None:
+    first, second = launcher.start(*SMALL, wait=None), launcher.start(*SMALL, wait=None)
+    done = launcher("cancel", "demo")
+    assert done.returncode == 2
+    assert f"2 runs named 'demo' have not ended: {first.job}, {second.job}; which one?" in done.stderr
+    assert launcher("cancel", first.job).returncode == 0
+    assert launcher("cancel", "demo").returncode == 0
+    launcher.wait_gone(timeout=3)
+
+
 @pytest.mark.parametrize("stage", ["services", "serve"])
 def test_killing_the_script_ends_its_processes(launcher: Launcher, stage: str) -> None:
     run = launcher.start(*SMALL, wait=None)

@@ -42,7 +42,7 @@ def test_submit_writes_it_without_secrets(cli: Cli, monkeypatch: pytest.MonkeyPa
     """base, site file and --set are all in it; of env_from the names alone."""
     monkeypatch.setenv("SGL_LAUNCH", "/bin/false")  # the script ends at once
     monkeypatch.setenv("HF_TOKEN", "hf_thisIsASecret")
-    (folder / "bases").mkdir()
+    (folder / "bases" / "m").mkdir(parents=True)
     Path("bases/b.yaml").write_text(BASE.replace("/m", "./m"))
     Path("site.yaml").write_text("slurm: {partition: h100}\n")
     monkeypatch.setenv("SGL_LAUNCH_SITE", str(folder / "site.yaml"))
