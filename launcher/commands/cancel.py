@@ -13,7 +13,7 @@ import click
 
 from launcher.commands.options import complete_job, runs_option
 from launcher.errors import InputError, WorkError
-from launcher.jobstate import JobState, is_local, job_state, job_states, run_command
+from launcher.jobstate import is_local, job_state, job_states, run_command
 from launcher.processes import is_alive, start_time
 from launcher.runfolder import RunFolder, find_run, find_runs
 
@@ -25,14 +25,13 @@ from launcher.runfolder import RunFolder, find_run, find_runs
 def command(job: str, timeout: float, runs: Path) -> None:
     """End JOB (an id, a name or a run folder) and everything it started."""
     run = find_run(job, runs)
-    state = job_state(run)
-    if run.name == job and len(living := _living(job, runs)) > 1:
-        ids = ", ".join(r.job_id for r, _ in living)
-        raise InputError(f"{len(living)} runs named {job!r} have not ended: {ids}; which one?")
-    if state.ended and run.job_id != job:
+    if job == run.name:
         living = _living(job, runs)
-        if living:
-            run, state = living[-1]
+        if len(living) > 1:
+            ids = ", ".join(r.job_id for r in living)
+            raise InputError(f"{len(living)} runs named {job!r} have not ended: {ids}; which one?")
+        run = living[0] if living else run  # a newer one of the name may have ended before it
+    state = job_state(run)
     if state.ended:
         click.echo(f"{run.path.name} had ended already: {state}")
         _kill_leftovers(run)
@@ -56,10 +55,12 @@ def command(job: str, timeout: float, runs: Path) -> None:
     click.echo(f"{run.path.name} ended: {state}")
 
 
-def _living(name: str, runs: Path) -> list[tuple[RunFolder, JobState]]:
-    """The runs of a name that have not ended, the newest last."""
+def _living(name: str, runs: Path) -> list[RunFolder]:
+    """The runs of a name that are known not to have ended: of one whose script was killed, Slurm may
+    have forgotten how."""
     named = [r for r in find_runs(runs) if r.name == name]
-    return [(r, state) for r, state in zip(named, job_states(named), strict=True) if not state.ended]
+    states = job_states(named)
+    return [r for r, s in zip(named, states, strict=True) if not s.ended and s.state != "UNKNOWN"]
 
 
 def _kill_leftovers(run: RunFolder) -> None:

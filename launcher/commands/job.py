@@ -157,11 +157,7 @@ def balance(folder: Path, port: int) -> None:
 
     urls = [urlsplit(url) for url in read_deployment(RunFolder(folder)).endpoints]
     targets = [Target(url.hostname or "", url.port or 0) for url in urls]
-
-    async def serve() -> None:
-        await Balancer(targets, say, os.environ.get("SGL_SCRIPT_PID", "")).serve(port)
-
-    asyncio.run(serve())
+    asyncio.run(Balancer(targets, say, os.environ.get("SGL_SCRIPT_PID", "")).serve(port))
 
 
 @command.command("warm")

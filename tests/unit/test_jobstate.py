@@ -245,3 +245,24 @@ def test_components_are_one_job_in_a_list() -> None:
     assert {k: str(v) for k, v in found.items()} == {"12": "PENDING (Resources)", "7": "COMPLETED"}
     ended = parse_states("12+0|FAILED\n12+1|CANCELLED by 0", "sacct")
     assert str(ended["12"]) == "FAILED"
+
+
+def test_cancel_by_name_minds_those_alone_that_live(programs: Path, folder: Path, cli: Cli) -> None:
+    """Slurm has forgotten 11, which recorded no end; 12 runs; with 13 there are two to choose from."""
+    state = 'state=RUNNING; [ ! -e gone ] || state=CANCELLED; '
+    program(programs, "squeue", state + 'case "$*" in *%i*) echo "12|$state|None" ;; *) echo "$state|None" ;; esac')
+    program(programs, "sacct", "exit 1")
+    program(programs, "scancel", 'echo "$*" >>gone')
+    for number in (11, 12):
+        path = folder / "runs" / f"demo-{number}"
+        path.mkdir(parents=True)
+        RunFolder(path).add_event("who", "started")
+    done = cli("cancel", "demo")
+    assert (done.code, Path("gone").read_text()) == (0, "12\n"), done.err
+    Path("gone").unlink()
+    program(programs, "squeue", 'echo "12|RUNNING|None"; echo "13|PENDING|Priority"')
+    (folder / "runs" / "demo-13").mkdir()
+    RunFolder(folder / "runs" / "demo-13").add_event("who", "started")
+    done = cli("cancel", "demo")
+    assert (done.code, Path("gone").exists()) == (2, False)
+    assert "2 runs named 'demo' have not ended: 12, 13; which one?" in done.err
