@@ -25,10 +25,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from launcher.job.deployment import Deployment, etcd_client, read_deployment  # noqa: E402
-from launcher.job.registry import registrations  # noqa: E402
 from launcher.job.services import nats_connection  # noqa: E402
-from launcher.runfolder import RunFolder  # noqa: E402
+from launcher.run.deployment import Deployment, etcd_client, read_deployment  # noqa: E402
+from launcher.run.folder import RunFolder  # noqa: E402
+from launcher.run.registry import registrations  # noqa: E402
 
 SGL_LAUNCH = Path(sys.executable).with_name("sgl-launch")
 LEASE = 10.0  # seconds, Dynamo 1.4's

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from launcher import __version__
-from launcher.errors import InputError, WorkError
+from launcher.base.errors import InputError, WorkError
 
 # name -> the line in --help; the module launcher.commands.<name> has the click command `command`
 COMMANDS = {
@@ -52,7 +52,7 @@ class Lazy(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and args[0] not in HIDDEN:
-            from launcher.config.suggest import nearest
+            from launcher.base.suggest import nearest
 
             hint = nearest(args[0], COMMANDS) or f"; commands: {', '.join(COMMANDS)}"
             raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)

@@ -9,16 +9,18 @@ from typing import Any
 import jinja2
 
 from launcher import __version__
-from launcher.components import Component
+from launcher.base.files import data_path
+from launcher.base.portnames import Offset
+from launcher.base.words import quote
 from launcher.containers import container_command
 from launcher.engines import Worker
 from launcher.engines.services import nats_tls, secured
-from launcher.files import data_path
-from launcher.plan import Plan, to_json
-from launcher.ports import Offset
-from launcher.runfolder import SET_ASIDE
-from launcher.slurm_options import sbatch_directives
-from launcher.words import quote
+from launcher.plan.components import Component
+from launcher.plan.model import Plan
+from launcher.plan.portcheck import fixed_ports
+from launcher.plan.show import to_json
+from launcher.plan.slurm_options import sbatch_directives
+from launcher.run.folder import SET_ASIDE
 
 
 def render(plan: Plan) -> str:
@@ -166,22 +168,6 @@ def _plan_json(plan: Plan) -> str:
             value_text = line(value)
         lines.append(f" {line(key)}: {value_text}")
     return "{\n" + ",\n".join(lines) + "\n}"
-
-
-def fixed_ports(plan: Plan) -> list[tuple[int, int, str]]:
-    """(node, port, what) of every port that the config fixes outside the block."""
-    found = []
-    for frontend in (plan.balancer,) if plan.balancer else plan.frontends:
-        number = frontend.ports["frontend"].fixed
-        if number is not None:
-            found.append((frontend.node, number, "frontend.port"))
-    for group in plan.groups:
-        port = group.ports.get("bootstrap")
-        if port is not None and port.fixed is not None:
-            found.append((group.ranks[0].node, port.fixed, "ports.bootstrap"))
-    base = plan.config.ports.base
-    own = range(0) if base == "auto" else range(base, base + plan.port_block)
-    return [f for f in found if f[0] < plan.nodes and f[1] not in own]
 
 
 def _port_value(port: Any) -> _Quoted:

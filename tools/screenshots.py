@@ -18,8 +18,8 @@ from rich.console import Console
 
 from launcher.commands.status import show
 from launcher.report.page import page
-from launcher.runfolder import RunFolder
-from launcher.status import RankStatus, Status
+from launcher.run.folder import RunFolder
+from launcher.run.status import RankStatus, Status
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 OPTIONS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from launcher.base.errors import InputError
 from launcher.catalog import Catalog, CatalogError, dashed, load, nearest_version, versions
 from launcher.check.cross import Facts, cross_checks
 from launcher.check.dynamo_flags import dynamo_catalog
@@ -18,8 +19,8 @@ from launcher.check.slurm import test_only
 from launcher.config import Config, Source
 from launcher.config.fields import AT_KEYS
 from launcher.config.load import merged_layers, problems_of, resolve
-from launcher.errors import InputError
-from launcher.plan import Cluster, Plan, make_plan
+from launcher.plan.make import make_plan
+from launcher.plan.model import Cluster, Plan
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from launcher.catalog import Catalog
 from launcher.check.findings import Finding, Level
 from launcher.check.model import ModelFacts
 from launcher.config import Config, Source
-from launcher.plan import Cluster, Plan
-from launcher.topology import flag, spelling
+from launcher.plan.model import Cluster, Plan
+from launcher.plan.topology import flag, spelling
 
 
 @dataclass(frozen=True)

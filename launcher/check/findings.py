@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from launcher.errors import Problem
+from launcher.base.errors import Problem
 
 Level = Literal["error", "warning"]
 

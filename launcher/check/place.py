@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from launcher.base.words import Ref
 from launcher.check.cross import Facts
 from launcher.check.findings import Finding
 from launcher.check.slurm import minutes
 from launcher.containers import host_path
-from launcher.words import Ref
 
 # variable -> what to set instead
 INSTEAD = {

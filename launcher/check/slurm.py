@@ -12,7 +12,7 @@ from typing import Any
 
 from launcher.check.findings import Finding
 from launcher.config import Config, Source
-from launcher.refusal import AWAY, key_about, refusal
+from launcher.executors.refusal import AWAY, key_about, refusal
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
+from launcher.base.errors import InputError, WorkError
 from launcher.commands.options import complete_group, complete_job, runs_option
-from launcher.errors import InputError, WorkError
-from launcher.jobstate import is_local
-from launcher.runfolder import RunFolder, find_run
-from launcher.target import refuse_ended
+from launcher.run.folder import RunFolder, find_run
+from launcher.run.state import is_local
+from launcher.run.target import refuse_ended
 
 
 @click.command("attach")

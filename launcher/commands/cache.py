@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from launcher.base.counting import counted
+from launcher.base.errors import InputError, WorkError
 from launcher.commands.options import json_option
-from launcher.counting import counted
-from launcher.errors import InputError, WorkError
 
 _folder = click.option(
     "--cache-dir",

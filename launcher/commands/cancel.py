@@ -11,11 +11,11 @@ from pathlib import Path
 
 import click
 
+from launcher.base.errors import InputError, WorkError
+from launcher.base.processes import is_alive, start_time
 from launcher.commands.options import complete_job, runs_option
-from launcher.errors import InputError, WorkError
-from launcher.jobstate import is_local, job_state, job_states, run_command
-from launcher.processes import is_alive, start_time
-from launcher.runfolder import RunFolder, find_run, find_runs
+from launcher.run.folder import RunFolder, find_run, find_runs
+from launcher.run.state import is_local, job_state, job_states, run_command
 
 
 @click.command("cancel")

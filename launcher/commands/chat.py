@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from launcher.base.errors import InputError, WorkError
 from launcher.commands.options import runs_option
-from launcher.errors import InputError, WorkError
 
 
 @click.command("chat")
@@ -22,7 +22,7 @@ from launcher.errors import InputError, WorkError
 @runs_option
 def command(target: str | None, message: str, max_tokens: int, model: str | None, runs: Path) -> None:
     """Ask a deployment one question and stream the answer."""
-    from launcher.target import run_or_address
+    from launcher.run.target import run_or_address
     from warmup.requests import AddressError, parse_address
 
     names: dict[int, str] = {}

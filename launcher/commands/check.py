@@ -8,7 +8,7 @@ import sys
 import click
 
 from launcher.commands.options import config_argument, json_option
-from launcher.plan import Cluster
+from launcher.plan.model import Cluster
 
 
 @click.command("check")
@@ -36,9 +36,9 @@ def command(
 
     Errors stop a deployment (exit status 2), warnings may be meant (exit status 0).
     """
+    from launcher.base.errors import InputError
     from launcher.catalog import CatalogError, installed_catalog
     from launcher.check import check_config
-    from launcher.errors import InputError
 
     if version and installed:
         raise click.UsageError("give --sglang or --installed, not both")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from launcher.base.errors import InputError, Problem
 from launcher.convert import SGLANG, Converted, convert_file
-from launcher.errors import InputError, Problem
 
 
 @click.command("convert")

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from launcher import __version__
-from launcher.errors import InputError, WorkError
-from launcher.files import data_path
+from launcher.base.errors import InputError, WorkError
+from launcher.base.files import data_path
 
 PACKAGES = ("launcher", "warmup")
 _DATA = ("templates", "configs")

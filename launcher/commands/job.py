@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from launcher.counting import counted
-from launcher.errors import WorkError
-from launcher.runfolder import RunFolder
+from launcher.base.counting import counted
+from launcher.base.errors import WorkError
+from launcher.run.folder import RunFolder
 
 
 def _end(*_: object) -> None:
@@ -44,9 +44,9 @@ def python() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def keys(folder: Path) -> None:
     """Make the job's certificates and password."""
-    from launcher.job.deployment import read_deployment
     from launcher.job.keys import make_keys
     from launcher.job.services import NATS_USER
+    from launcher.run.deployment import read_deployment
 
     deployment = read_deployment(RunFolder(folder))
     tls = deployment.plan["config"]["security"]["nats_tls"]
@@ -74,8 +74,8 @@ def rejoin(folder: Path, group: str) -> None:
 
     Its keeper in the script, which started this, is told by SIGUSR1 if that fails.
     """
-    from launcher.job.deployment import read_deployment
     from launcher.job.rejoin import bring_back, tell_keeper
+    from launcher.run.deployment import read_deployment
 
     run = RunFolder(folder)
     try:
@@ -114,8 +114,8 @@ def monitor(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def services(folder: Path) -> None:
     """Wait until NATS and etcd answer."""
-    from launcher.job.deployment import read_deployment
     from launcher.job.services import wait_for_services
+    from launcher.run.deployment import read_deployment
 
     run = RunFolder(folder)
     deployment = read_deployment(run)
@@ -130,8 +130,8 @@ def services(folder: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def ready(folder: Path) -> None:
     """Wait until every worker is there and has answered a request, through every frontend."""
-    from launcher.job.deployment import read_deployment
     from launcher.job.ready import wait_until_ready
+    from launcher.run.deployment import read_deployment
 
     run = RunFolder(folder)
     deployment = read_deployment(run)
@@ -153,7 +153,7 @@ def balance(folder: Path, port: int) -> None:
     from urllib.parse import urlsplit
 
     from launcher.job.balance import Balancer, Target
-    from launcher.job.deployment import read_deployment
+    from launcher.run.deployment import read_deployment
 
     urls = [urlsplit(url) for url in read_deployment(RunFolder(folder)).endpoints]
     targets = [Target(url.hostname or "", url.port or 0) for url in urls]
@@ -164,8 +164,8 @@ def balance(folder: Path, port: int) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def warm(folder: Path) -> None:
     """Sweep requests until the times are steady; writes warmup.json."""
-    from launcher.job.deployment import read_deployment
     from launcher.job.warm import warm_up
+    from launcher.run.deployment import read_deployment
     from warmup.requests.show import Live, show
 
     run = RunFolder(folder)

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from launcher.commands.options import json_option, runs_option
-from launcher.jobstate import JobState, job_states
-from launcher.runfolder import RunFolder, find_runs
-from launcher.status import duration, stage_of
+from launcher.run.folder import RunFolder, find_runs
+from launcher.run.state import JobState, job_states
+from launcher.run.status import duration, stage_of
 
 
 @click.command("list")

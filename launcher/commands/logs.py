@@ -10,11 +10,11 @@ from pathlib import Path
 
 import click
 
+from launcher.base.errors import InputError
 from launcher.commands.options import complete_group, job_argument, runs_option
-from launcher.errors import InputError
-from launcher.jobstate import job_state
-from launcher.logtext import by_time, plain
-from launcher.runfolder import RunFolder, find_run
+from launcher.run.folder import RunFolder, find_run
+from launcher.run.logtext import by_time, plain
+from launcher.run.state import job_state
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_yellow")
 

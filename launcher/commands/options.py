@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from launcher.config.load import load_config, site_value
-from launcher.plan import Cluster, Plan, make_plan
+from launcher.plan.make import make_plan
+from launcher.plan.model import Cluster, Plan
 
 set_option = click.option(
     "--set",
@@ -63,7 +64,7 @@ def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     """For shells: ids, names and folders of the runs that begin so, the newest first."""
     from click.shell_completion import CompletionItem
 
-    from launcher.runfolder import find_runs
+    from launcher.run.folder import find_runs
 
     try:
         given = ctx.params.get("runs") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
@@ -81,7 +82,7 @@ def complete_group(ctx: click.Context, param: click.Parameter, incomplete: str) 
     """For shells: the groups and ranks of the job that was named before."""
     from click.shell_completion import CompletionItem
 
-    from launcher.runfolder import find_run
+    from launcher.run.folder import find_run
 
     try:
         given = ctx.params.get("runs") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
+from launcher.base.counting import counted
 from launcher.commands.options import config_argument, json_option, planned
-from launcher.counting import counted
-from launcher.plan import Cluster, to_json
+from launcher.plan.model import Cluster
+from launcher.plan.show import to_json
 
 
 @click.command("plan")

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from launcher.commands.options import cluster_option, complete_job, json_option, planned, runs_option, set_option
-from launcher.plan import Cluster
-from launcher.runfolder import find_run, is_run
+from launcher.plan.model import Cluster
+from launcher.run.folder import find_run, is_run
 
 
 @click.command("preflight")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from launcher.commands.options import config_argument, planned
-from launcher.plan import Cluster
+from launcher.plan.model import Cluster
 from launcher.render import render
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from launcher.base.errors import WorkError
 from launcher.commands.options import job_argument, runs_option
-from launcher.errors import WorkError
-from launcher.runfolder import find_run
+from launcher.run.folder import find_run
 
 
 @click.command("report")

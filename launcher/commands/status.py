@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launcher.commands.options import job_argument, json_option, runs_option
-from launcher.jobstate import JobState
-from launcher.runfolder import RunFolder, find_run
-from launcher.status import Status, duration, read_status
+from launcher.run.folder import RunFolder, find_run
+from launcher.run.state import JobState
+from launcher.run.status import Status, duration, read_status
 
 if TYPE_CHECKING:
     from rich.console import Console

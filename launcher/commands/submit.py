@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
+from launcher.base.errors import InputError
 from launcher.commands.options import config_argument, planned
 from launcher.config.load import find_config
 from launcher.config.secrets import check_env_from
-from launcher.errors import InputError
-from launcher.plan import Cluster, Plan
+from launcher.plan.model import Cluster, Plan
 from launcher.render import render
-from launcher.runfolder import RunFolder
+from launcher.run.folder import RunFolder
 
 
 @click.command("submit")
@@ -64,11 +64,11 @@ def command(
         click.echo(f"# {_dry_command(plan, cluster, options)}")
         return
     check_env_from(plan.config)
-    from launcher.effective import effective
+    from launcher.config.effective import effective
 
     whole = effective(config, sets, plan.config)
     if after_kernels:
-        from launcher.kernelwarmup import submit_kernels
+        from launcher.commands.warmup_kernels import submit_kernels
 
         first, _ = submit_kernels(config, sets, cluster, start)
         click.echo(f"{first.name}: job {first.job_id}, {first.path}", err=True)
@@ -83,7 +83,7 @@ def command(
     )
     click.echo(shown if parsable else f"{plan.config.name}: job {run.job_id}, {run.path}")
     if target:
-        from launcher.follow import wait_for
+        from launcher.run.follow import wait_for
 
         try:
             wait_for(run, target, timeout, lambda line: click.echo(line, err=True))

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from launcher.commands.options import job_argument, runs_option
-from launcher.follow import wait_for
-from launcher.jobstate import job_state, recorded_end
-from launcher.runfolder import find_run
-from launcher.status import duration, stage_of
+from launcher.run.folder import find_run
+from launcher.run.follow import wait_for
+from launcher.run.state import job_state, recorded_end
+from launcher.run.status import duration, stage_of
 
 
 @click.command("wait")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from launcher.base.errors import InputError
 from launcher.commands.options import cluster_option, json_option, runs_option, set_option
-from launcher.errors import InputError
-from launcher.plan import Cluster
+from launcher.plan.model import Cluster
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -72,15 +72,15 @@ def command(
     if kernels:
         _kernels(target, only_plan, from_log, out, sets, cluster, as_json)
         return
-    from launcher.target import run_or_address
+    from launcher.run.target import run_or_address
     from warmup.requests import AddressError, Axes, Options, run
     from warmup.requests.show import Live, show
 
     options, expected, address = Options(), None, target or ""
     folder = run_or_address(target, runs)
     if folder is not None:
-        from launcher.job.deployment import expected_workers, read_deployment
         from launcher.job.warm import options_from_plan
+        from launcher.run.deployment import expected_workers, read_deployment
 
         deployment = read_deployment(folder)
         options, expected = options_from_plan(deployment.plan), expected_workers(deployment)
@@ -118,7 +118,7 @@ def _kernels(
     cluster: Cluster,
     as_json: bool,
 ) -> None:
-    from launcher import kernelwarmup
+    from launcher.commands import warmup_kernels as kernelwarmup
     from launcher.commands.submit import start
 
     if from_log is not None:

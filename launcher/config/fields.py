@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from launcher.base.plugins import ENGINES, RUNTIMES
+from launcher.base.suggest import nearest
 from launcher.config.names import NAME, not_a_secret, not_to_be_set
-from launcher.config.suggest import nearest
 
 AT_KEYS = "at_keys"  # the type of an error that names keys inside its mapping
 
@@ -26,15 +27,11 @@ def _shown(value: str) -> str:
 
 
 def _engine(value: str) -> str:
-    from launcher.engines import ENGINES, engine_names
-
-    return value if value in ENGINES else _one_of(value, engine_names())
+    return value if value in ENGINES.ours else _one_of(value, ENGINES.names())
 
 
 def _runtime(value: str) -> str:
-    from launcher.containers import RUNTIMES, runtime_names
-
-    return value if value in RUNTIMES else _one_of(value, runtime_names())
+    return value if value in RUNTIMES.ours else _one_of(value, RUNTIMES.names())
 
 
 def _one_of(value: str, names: list[str]) -> str:

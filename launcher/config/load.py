@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from launcher.base.errors import InputError, Place, Problem
+from launcher.base.files import data_path
+from launcher.base.suggest import nearest
 from launcher.config.fields import AT_KEYS
 from launcher.config.schema import Config
-from launcher.config.suggest import nearest
 from launcher.config.yamlpos import KeyPath, parse, parse_file
-from launcher.errors import InputError, Place, Problem
-from launcher.files import data_path
 
 _MESSAGES = {
     "missing": "this key is needed",

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from launcher.base.errors import InputError, Place, Problem
 from launcher.config.load import Source, dotted
 from launcher.config.schema import Config
-from launcher.errors import InputError, Place, Problem
 
 _NAME = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|APIKEY|API_KEY|ACCESS_KEY|PRIVATE_KEY|SECRET_KEY)$",

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from launcher.errors import InputError, Place, Problem
+from launcher.base.errors import InputError, Place, Problem
 
 KeyPath = tuple[Any, ...]
 

@@ -1,43 +1,24 @@
-"""Containers: how a process of the job is started inside an image. One module a runtime.
-
-A further one is a module and a line in RUNTIMES, or an entry point `sgl_launch.containers` of any
-installed package (docs/engines.md).
-"""
+"""Containers: how a process of the job is started inside an image. One module a runtime
+(launcher.base.plugins)."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
 
+from launcher.base.errors import Problem
+from launcher.base.plugins import RUNTIMES
 from launcher.config import Config, Source
 from launcher.config.schema import Container
 from launcher.containers.base import ContainerCommand, Runtime
-from launcher.errors import Problem
 
 __all__ = [
-    "RUNTIMES",
     "ContainerCommand",
     "Runtime",
     "container_command",
     "container_problems",
     "host_path",
-    "runtime_names",
 ]
-
-RUNTIMES = {
-    "none": "",
-    "pyxis": "launcher.containers.pyxis:pyxis",
-    "apptainer": "launcher.containers.apptainer:apptainer",
-    "docker": "launcher.containers.docker:docker",
-}
-
-
-def runtime_names() -> list[str]:
-    """Every runtime that a config may name: ours, then those of installed packages."""
-    return [*RUNTIMES, *(e.name for e in entry_points(group="sgl_launch.containers"))]
-
 
 def container_problems(config: Config, source: Source, cluster: str = "slurm") -> list[Problem]:
     """A runtime without an image, an image without a runtime, pyxis without Slurm, or kernels that would
@@ -46,7 +27,7 @@ def container_problems(config: Config, source: Source, cluster: str = "slurm") -
     if container.runtime != "none" and not container.image:
         return [source.problem(f"{container.runtime} needs an image", "container", "image")]
     if container.runtime == "none" and container.image:
-        *most, last = [n for n in RUNTIMES if n != "none"]
+        *most, last = [n for n in RUNTIMES.ours if n != "none"]
         message = f"say how it is started: container.runtime is {', '.join(most)} or {last}"
         return [source.problem(message, "container", "image")]
     if container.runtime == "pyxis" and cluster == "local":
@@ -87,10 +68,4 @@ def host_path(config: Config, path: str) -> Path | None:
 
 def container_command(container: Container) -> ContainerCommand:
     """The words that start the container. Its run folder is mounted at the same path."""
-    if container.runtime == "none":
-        return ContainerCommand()
-    if container.runtime in RUNTIMES:
-        module, _, name = RUNTIMES[container.runtime].partition(":")
-        return cast(Runtime, getattr(import_module(module), name))(container)
-    (found,) = entry_points(group="sgl_launch.containers", name=container.runtime)
-    return cast(Runtime, found.load())(container)
+    return cast(Runtime, RUNTIMES.load(container.runtime))(container)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from launcher.base.words import Word
 from launcher.config.schema import Container
 from launcher.containers.base import RUN_MOUNT, ContainerCommand
-from launcher.words import Word
 
 
 def apptainer(container: Container) -> ContainerCommand:

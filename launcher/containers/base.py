@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from launcher.base.words import Ref, Word
 from launcher.config.schema import Container
-from launcher.words import Ref, Word
 
 # the job's secrets are there, and a worker may want to write there
 RUN_MOUNT = Ref("${RUN}:${RUN}")
@@ -31,3 +31,8 @@ class ContainerCommand:
 
 
 Runtime = Callable[[Container], ContainerCommand]
+
+
+def none(container: Container) -> ContainerCommand:
+    """No container: the process starts as it is."""
+    return ContainerCommand()

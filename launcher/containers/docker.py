@@ -6,9 +6,9 @@ what outlives its step can be removed.
 
 from __future__ import annotations
 
+from launcher.base.words import Ref, Word
 from launcher.config.schema import Container
 from launcher.containers.base import RUN_MOUNT, ContainerCommand
-from launcher.words import Ref, Word
 
 
 def docker(container: Container) -> ContainerCommand:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from launcher.base.words import Joined, Word
 from launcher.config.schema import Container
 from launcher.containers.base import RUN_MOUNT, ContainerCommand
-from launcher.words import Joined, Word
 
 
 def pyxis(container: Container) -> ContainerCommand:

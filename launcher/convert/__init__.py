@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from launcher.base.errors import InputError, Place, Problem
 from launcher.catalog import Catalog, CatalogError, load, nearest_version
 from launcher.config.load import Source, validate
 from launcher.config.yamlpos import parse
@@ -33,8 +34,7 @@ from launcher.convert.service import convert_service
 from launcher.convert.tree import Comment, Item, Section
 from launcher.convert.variants import choose, first_of_sweep, has_variants, selected, variants
 from launcher.convert.writer import flow, render
-from launcher.errors import InputError, Place, Problem
-from launcher.plan import make_plan
+from launcher.plan.make import make_plan
 
 # The SGLang that Dynamo 1.4 is made for; the shipped configs have its names.
 SGLANG = "0.5.16"

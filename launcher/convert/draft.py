@@ -6,14 +6,14 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from launcher.base.counting import counted
+from launcher.base.errors import InputError, Problem
 from launcher.config.load import dotted
 from launcher.config.names import not_to_be_set
 from launcher.convert.flags import one_line
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section, plain
-from launcher.counting import counted
-from launcher.errors import InputError, Problem
-from launcher.topology import flag
+from launcher.plan.topology import flag
 
 
 @dataclass

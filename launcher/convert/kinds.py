@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from launcher.base.errors import InputError, Place, Problem
 from launcher.convert.draft import problem
 from launcher.convert.service import WORKERS
 from launcher.convert.tree import Item, Section
-from launcher.errors import InputError, Place, Problem
 
 
 def kind_of(root: Section, source: str) -> str:

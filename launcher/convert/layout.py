@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from launcher.base.errors import InputError, Problem
 from launcher.config.load import Source, validate
 from launcher.convert.draft import Draft
 from launcher.convert.tree import plain
-from launcher.errors import InputError, Problem
-from launcher.plan import Plan, make_plan
+from launcher.plan.make import make_plan
+from launcher.plan.model import Plan
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from launcher.base.errors import Place, Problem
 from launcher.config.load import dotted
 from launcher.config.yamlpos import KeyPath
 from launcher.convert.tree import Comment, Item, Section, comments, leaves, plain
 from launcher.convert.writer import flow
-from launcher.errors import Place, Problem
 
 Kind = Literal["set", "warning", "dropped"]
 NO_COUNTERPART = "sgl-launch has no counterpart"

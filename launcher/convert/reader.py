@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
+from launcher.base.errors import InputError, Place, Problem
 from launcher.config.yamlpos import KeyPath
 from launcher.convert.comments import attach
 from launcher.convert.tree import Item, Section
-from launcher.errors import InputError, Place, Problem
 
 _MOST_KEYS = 20_000  # a file of aliases to aliases can stand for billions
 _TEXT = "tag:yaml.org,2002:str"

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from launcher.base.counting import counted
+from launcher.base.errors import InputError, Problem
 from launcher.catalog import Catalog
 from launcher.convert import mocker, site
 from launcher.convert.draft import (
@@ -24,9 +26,7 @@ from launcher.convert.ledger import Ledger
 from launcher.convert.reasons import explain
 from launcher.convert.service import bootstrap_port
 from launcher.convert.tree import Item, Section, leaves
-from launcher.counting import counted
 from launcher.engines.base import OWNED_FLAGS
-from launcher.errors import InputError, Problem
 
 # a role here -> its word in `resources`
 RESOURCES = {"prefill": "prefill", "decode": "decode", "aggregated": "agg"}

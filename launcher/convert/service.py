@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from launcher.base.counting import counted
+from launcher.base.errors import InputError, Problem
 from launcher.catalog import Catalog
 from launcher.convert.draft import (
     Draft,
@@ -21,9 +23,7 @@ from launcher.convert.flags import Flags, convert_flags
 from launcher.convert.layout import Shape
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section
-from launcher.counting import counted
 from launcher.engines.base import OWNED_FLAGS
-from launcher.errors import InputError, Problem
 
 PREFILL, DECODE = "SGLangWorker", "SGLangDecodeWorker"
 WORKERS = (PREFILL, "SGLangPrefillWorker", DECODE)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from launcher.base.errors import InputError
 from launcher.convert.draft import Draft, entry, env_section, problem, section_of, whole
 from launcher.convert.flags import one_line
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Item, Section, plain
-from launcher.errors import InputError
-from launcher.slurm_options import OWNED_OPTIONS, SBATCH_OPTIONS
+from launcher.plan.slurm_options import OWNED_OPTIONS, SBATCH_OPTIONS
 
 _ATTEMPTS, _INTERVAL = 180, 10  # srtctl's defaults
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]")

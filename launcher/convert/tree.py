@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from launcher.base.errors import Place
 from launcher.config.yamlpos import KeyPath
-from launcher.errors import Place
 
 
 class Comment(NamedTuple):

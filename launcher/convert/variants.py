@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from launcher.config.suggest import nearest
+from launcher.base.errors import InputError, Place, Problem
+from launcher.base.suggest import nearest
 from launcher.convert.draft import problem, section_of
 from launcher.convert.tree import Item, Section, leaves, plain
-from launcher.errors import InputError, Place, Problem
 
 _ZIP, _ONE = "zip_override_", "override_"
 _MOST = 1000

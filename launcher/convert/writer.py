@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from launcher.base.errors import InputError
 from launcher.config.yamlpos import parse
 from launcher.convert.tree import Comment, Item, Section
-from launcher.errors import InputError
 
 WIDTH = 100
 _PLAIN = re.compile(r"[A-Za-z0-9_./~][A-Za-z0-9_./@+~:=-]*")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from launcher.base.errors import Problem
+from launcher.base.portnames import Offset
+from launcher.base.words import Ref, Word, names
 from launcher.config import Config, Source
 from launcher.config.schema import Role
-from launcher.errors import Problem
-from launcher.ports import Offset
-from launcher.words import Ref, Word, names
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Worker:
         return Ref(f"http://${{{self.prefix}_ADDR}}:${{{self.prefix}_HTTP_PORT}}")
 
     def port(self, name: str) -> Ref:
-        """One of launcher.ports.GROUP."""
+        """One of launcher.base.portnames.GROUP."""
         return Ref(f"${{{self.prefix}_{name.upper()}_PORT}}")
 
 
@@ -91,7 +91,7 @@ class Engine(Protocol):
         """The command of every rank of a role's workers.
 
         It may refer to GROUP, RANK, NNODES, HEAD_ADDR, NODE_ADDR, SERVICES_ADDR and to a port of
-        launcher.ports as <NAME>_PORT.
+        launcher.plan.ports as <NAME>_PORT.
         """
 
     def services(self, context: Context) -> dict[str, Command]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from launcher.base.errors import Problem
+from launcher.base.words import Ref, Word
 from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines import services
 from launcher.engines.base import Command, Context, flag_words, owned_problems, python
 from launcher.engines.sglang import server_env, server_words
-from launcher.errors import Problem
-from launcher.words import Ref, Word
 
 
 class DynamoEngine:

@@ -12,13 +12,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from launcher.base.errors import Problem
+from launcher.base.words import Joined, Ref, Word
 from launcher.config import Config, Source
 from launcher.config.schema import DynamoServe, Role
 from launcher.engines import services
 from launcher.engines.base import Command, Context, File, owned_problems
 from launcher.engines.sglang import server_env, server_words
-from launcher.errors import Problem
-from launcher.words import Joined, Ref, Word
 
 SERVICE = {"prefill": "SGLangWorker", "aggregated": "SGLangWorker", "decode": "SGLangDecodeWorker"}
 PART = "dynamo.sdk.cli.serve_dynamo"  # each service's process (cli/serving.py); it is not restarted

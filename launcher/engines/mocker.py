@@ -6,12 +6,12 @@ counterpart in the mocker are translated, the rest are left out.
 
 from __future__ import annotations
 
+from launcher.base.errors import Problem
+from launcher.base.words import Ref, Word
 from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines.base import Command, Context, flag_words
 from launcher.engines.dynamo import DynamoEngine, worker_env
-from launcher.errors import Problem
-from launcher.words import Ref, Word
 
 # SGLang's flag -> the mocker's (python -m dynamo.mocker --help, Dynamo 1.4.2)
 TRANSLATED = {

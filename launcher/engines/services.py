@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from launcher.base.errors import Problem
+from launcher.base.words import Ref, Word
 from launcher.config import Config, Source
 from launcher.engines.base import Command
-from launcher.errors import Problem
-from launcher.words import Ref, Word
 
 _URLS = {"nats": ("nats", "tls"), "etcd": ("http", "https")}
 

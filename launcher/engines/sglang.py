@@ -6,11 +6,11 @@ at its start; its /health is 200 with no worker at all, so readiness asks the wo
 
 from __future__ import annotations
 
+from launcher.base.errors import Problem
+from launcher.base.words import Ref, Word
 from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines.base import Command, Context, flag_words, owned_problems, python
-from launcher.errors import Problem
-from launcher.words import Ref, Word
 
 
 class SglangEngine:

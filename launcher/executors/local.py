@@ -12,8 +12,8 @@ import submitit
 from submitit.core.utils import JobPaths
 from submitit.local.local import LocalJob
 
-from launcher.processes import start_time
-from launcher.runfolder import RunFolder
+from launcher.base.processes import start_time
+from launcher.run.folder import RunFolder
 
 
 class ScriptExecutor(submitit.LocalExecutor):

@@ -13,9 +13,9 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 
-from launcher.errors import WorkError
-from launcher.refusal import refused
-from launcher.runfolder import RunFolder
+from launcher.base.errors import WorkError
+from launcher.executors.refusal import refused
+from launcher.run.folder import RunFolder
 
 
 @dataclass(frozen=True)

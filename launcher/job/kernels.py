@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.runfolder import RunFolder
+from launcher.run.folder import RunFolder
 
 if TYPE_CHECKING:
     from warmup.kernels import Manifest

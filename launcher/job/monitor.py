@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launcher.job.deployment import Deployment, etcd_client, read_deployment
-from launcher.job.registry import registrations
-from launcher.runfolder import RunFolder
+from launcher.run.deployment import Deployment, etcd_client, read_deployment
+from launcher.run.folder import RunFolder
+from launcher.run.registry import registrations
 
 GRACE = 3.0  # seconds that a worker may be missing: one that has ended is its keeper's business
 _EVERY = 1.0

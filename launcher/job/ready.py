@@ -16,11 +16,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
-from launcher.errors import WorkError
-from launcher.job.deployment import Deployment, GroupAddress, etcd_client, expected_workers
-from launcher.job.registry import Registration, registrations
+from launcher.base.errors import WorkError
 from launcher.job.requestplane import check_tls
-from launcher.runfolder import RunFolder
+from launcher.run.deployment import Deployment, GroupAddress, etcd_client, expected_workers
+from launcher.run.folder import RunFolder
+from launcher.run.registry import Registration, registrations
 
 Say = Callable[[str], None]
 

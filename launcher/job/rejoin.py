@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from launcher.errors import WorkError
-from launcher.job.deployment import Deployment, GroupAddress, etcd_client
+from launcher.base.errors import WorkError
 from launcher.job.ready import health_error, wait_for_chat
-from launcher.job.registry import Registration, forget, registrations
 from launcher.job.warm import options_from_plan
-from launcher.runfolder import RunFolder
+from launcher.run.deployment import Deployment, GroupAddress, etcd_client
+from launcher.run.folder import RunFolder
+from launcher.run.registry import Registration, forget, registrations
 
 
 def bring_back(

@@ -6,9 +6,9 @@ import socket
 import ssl
 from pathlib import Path
 
-from launcher.errors import WorkError
-from launcher.job.deployment import Deployment
+from launcher.base.errors import WorkError
 from launcher.job.keys import SERVER_NAME
+from launcher.run.deployment import Deployment
 
 _TIMEOUT = 5.0  # seconds, for a handshake with a worker that has just registered
 

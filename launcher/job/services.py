@@ -7,8 +7,8 @@ import ssl
 import time
 from typing import Any
 
-from launcher.errors import WorkError
-from launcher.job.deployment import Deployment, etcd_client
+from launcher.base.errors import WorkError
+from launcher.run.deployment import Deployment, etcd_client
 
 NATS_USER = "sgl-launch"
 

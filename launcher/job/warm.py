@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from launcher.job.deployment import Deployment, expected_workers
+from launcher.run.deployment import Deployment, expected_workers
 
 if TYPE_CHECKING:
     from warmup.requests import Options, Progress, Report

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from launcher.counting import counted
-from launcher.errors import WorkError
-from launcher.follow import queued_line
-from launcher.jobstate import slurm_state
-from launcher.plan import Plan
-from launcher.slurm_options import sbatch_directives
+from launcher.base.counting import counted
+from launcher.base.errors import WorkError
+from launcher.plan.model import Plan
+from launcher.plan.slurm_options import sbatch_directives
+from launcher.run.follow import queued_line
+from launcher.run.state import slurm_state
 
 TIME = "00:10:00"
 # seconds between two questions to Slurm's controller, which is everyone's

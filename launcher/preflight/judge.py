@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from launcher.counting import counted
+from launcher.base.counting import counted
 
 Verdict = Literal["ok", "warning", "bad"]
 GIB = 1 << 20  # in KiB

@@ -13,13 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+from launcher.base.files import data_path
+from launcher.base.portnames import FIRST, LAST
+from launcher.base.words import quote
 from launcher.containers import container_command
-from launcher.files import data_path
-from launcher.plan import Group, Plan
-from launcher.ports import FIRST, LAST
+from launcher.plan.model import Group, Plan
 from launcher.preflight.judge import Node
 from launcher.preflight.run import end, srun_words
-from launcher.words import quote
 
 Kind = Literal["allreduce", "transfer"]
 State = Literal["ok", "warning", "bad", "not checked"]

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher.base.errors import WorkError
+from launcher.base.files import data_path
+from launcher.base.words import quote
 from launcher.config import Config
 from launcher.containers import host_path
-from launcher.errors import WorkError
-from launcher.files import data_path
-from launcher.plan import Cluster, Plan
+from launcher.plan.model import Cluster, Plan
+from launcher.plan.portcheck import fixed_ports
 from launcher.preflight.judge import Need
-from launcher.render import fixed_ports
-from launcher.words import quote
 
 LIMIT = 120.0  # seconds, for what nodes are asked; a cold file system may take one minute
 

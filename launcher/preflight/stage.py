@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from launcher.base.counting import counted
+from launcher.base.errors import WorkError
 from launcher.config import Source
 from launcher.config.load import validate
-from launcher.counting import counted
-from launcher.errors import WorkError
-from launcher.plan import Plan, make_plan
+from launcher.plan.make import make_plan
+from launcher.plan.model import Plan
 from launcher.preflight.judge import Node, Remark, judge, parse
 from launcher.preflight.network import Link, try_links
 from launcher.preflight.run import gather, need
 from launcher.preflight.table import text
-from launcher.runfolder import RunFolder
+from launcher.run.folder import RunFolder
 
 
 def of_run(run: RunFolder, busy: bool, say: Callable[[str], None]) -> tuple[list[Node], list[Remark], list[Link]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.logtext import plain
+from launcher.run.logtext import plain
 
 
 @dataclass(frozen=True)

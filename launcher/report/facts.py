@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher import __version__
-from launcher.logtext import plain
 from launcher.report.causes import Explained
-from launcher.runfolder import STAGES, Event, RunFolder
+from launcher.run.folder import STAGES, Event, RunFolder
+from launcher.run.logtext import plain
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Facts:
 
 def collect(run: RunFolder) -> Facts:
     """Read a run. Raises WorkError when the job has not written its plan yet."""
-    from launcher.jobstate import job_state, recorded_end
     from launcher.report.why import causes_of
+    from launcher.run.state import job_state, recorded_end
 
     plan, events, state = run.plan(), run.events(), job_state(run)
     began = events[0].time if events else time.time()

@@ -9,8 +9,8 @@ from typing import Any
 
 from launcher.report import svg
 from launcher.report.facts import Facts, collect
-from launcher.runfolder import RunFolder
-from launcher.status import duration
+from launcher.run.folder import RunFolder
+from launcher.run.status import duration
 
 
 def page(run: RunFolder) -> str:

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from launcher.report.facts import Row
-from launcher.status import duration
+from launcher.run.status import duration
 
 WIDTH = 960
 LABEL = 118  # room for the names at the left

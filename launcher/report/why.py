@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from launcher.counting import counted
-from launcher.logtext import bad_lines, tail
+from launcher.base.counting import counted
 from launcher.report.causes import Explained, explain
-from launcher.runfolder import RunFolder
+from launcher.run.folder import RunFolder
+from launcher.run.logtext import bad_lines, tail
 
 WIDTH = 200
 # they only say that something was wrong, or what the first line says already

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.base.errors import InputError
 from launcher.check import check_config
-from launcher.errors import InputError
 
 FILE = Path(__file__).with_name("wrong_configs.txt")
 MARK = ">>> says\n"

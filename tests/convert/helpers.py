@@ -7,7 +7,8 @@ from typing import Any
 from launcher.config.load import Source, validate
 from launcher.config.yamlpos import parse
 from launcher.convert import Converted, convert_text, selectors
-from launcher.plan import Plan, make_plan
+from launcher.plan.make import make_plan
+from launcher.plan.model import Plan
 
 from .samples import all_texts
 

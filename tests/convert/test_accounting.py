@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from launcher.base.errors import InputError
 from launcher.config.yamlpos import KeyPath
 from launcher.convert import Converted
 from launcher.convert.reader import read
 from launcher.convert.tree import comments
-from launcher.errors import InputError
 
 from .helpers import config_of, convert, every_recipe, plan_of
 from .samples import OWN

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from launcher.base.errors import InputError
 from launcher.commands.convert import command
 from launcher.config import load_config
-from launcher.errors import InputError
-from launcher.plan import make_plan
+from launcher.plan.make import make_plan
 
 from .samples import RECIPE, VARIANTS
 

@@ -9,11 +9,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from launcher.base.errors import InputError
 from launcher.config.yamlpos import parse
 from launcher.convert import convert_text
 from launcher.convert.reader import read
 from launcher.convert.tree import leaves
-from launcher.errors import InputError
 
 from .samples import OWN, all_texts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.errors import InputError
+from launcher.base.errors import InputError
 
 from .helpers import config_of, convert, notes, plan_of
 from .samples import MOCKER, RECIPE, RECIPE_AGG

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from launcher.base.errors import InputError
 from launcher.convert.tree import plain
-from launcher.errors import InputError
 
 from .helpers import config_of, convert, notes, plan_of
 from .samples import SERVICE, SERVICE_AGG

@@ -9,11 +9,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from launcher.base.errors import InputError
 from launcher.config.yamlpos import parse
 from launcher.convert.reader import read
 from launcher.convert.tree import Comment, Item, Section, comments, plain
 from launcher.convert.writer import flow, render
-from launcher.errors import InputError
 
 from .helpers import config_of, convert, every_recipe
 

@@ -217,7 +217,7 @@ class Run:
         """The process of a group's rank 0."""
         (found,) = [
             process
-            for process in self.launcher.processes(self.job)
+            for process in self.launcher.base.processes(self.job)
             if "launcher.job.mocker_rank" in process.argv and group in process.argv
         ]
         return found

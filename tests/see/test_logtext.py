@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from launcher.commands.logs import Tail, colour
-from launcher.logtext import bad_lines, by_time, plain, that_matters, written
 from launcher.report.why import why
-from launcher.runfolder import RunFolder
+from launcher.run.folder import RunFolder
+from launcher.run.logtext import bad_lines, by_time, plain, that_matters, written
 
 
 @pytest.mark.parametrize(

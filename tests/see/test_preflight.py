@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from launcher.base.files import data_path
 from launcher.config.load import Source, validate
-from launcher.files import data_path
-from launcher.plan import Plan, make_plan
+from launcher.plan.make import make_plan
+from launcher.plan.model import Plan
 from launcher.preflight.judge import Need, Node, Remark, judge, parse
 from launcher.preflight.network import body, judge_links, lay_out, rows, try_links
 from launcher.preflight.table import text

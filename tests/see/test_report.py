@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from launcher.config.load import load_config
-from launcher.plan import make_plan, to_json
+from launcher.plan.make import make_plan
+from launcher.plan.show import to_json
 from launcher.report import svg
 from launcher.report.facts import Span, timeline
 from launcher.report.page import page
-from launcher.runfolder import Event, RunFolder
+from launcher.run.folder import Event, RunFolder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CONFIG = """\

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from launcher.commands.status import show
-from launcher.jobstate import JobState, parse_expectations
-from launcher.runfolder import Event
-from launcher.status import RankStatus, Status, duration, group_state, now, tunnel
+from launcher.run.folder import Event
+from launcher.run.state import JobState, parse_expectations
+from launcher.run.status import RankStatus, Status, duration, group_state, now, tunnel
 
 RUNNING = JobState("RUNNING")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.base.errors import InputError
 from launcher.config import load_config
-from launcher.errors import InputError
 from tests.local.run import Launcher
 
 from .configs import config, role
@@ -18,7 +18,7 @@ from .configs import config, role
 MODULE = """
 from launcher.containers import ContainerCommand
 from launcher.engines import Command
-from launcher.words import Ref
+from launcher.base.words import Ref
 
 def server(context, port, own):
     return Command((
@@ -86,7 +86,7 @@ def test_they_serve(installed: Path, local: Launcher) -> None:
 
 
 def test_its_mistakes_are_told_like_ours(installed: Path, tmp_path: Path) -> None:
-    from launcher.plan import make_plan
+    from launcher.plan.make import make_plan
 
     path = tmp_path / "acme.yaml"
     path.write_text(text(aggregated=None, prefill=role(), decode=role()))

@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 import yaml
 
+from launcher.base.errors import InputError
 from launcher.config import load_config
 from launcher.engines.dynamo_serve import PART
-from launcher.errors import InputError
-from launcher.plan import make_plan, to_json
+from launcher.plan.make import make_plan
+from launcher.plan.show import to_json
 from tests.local.run import Launcher as LocalLauncher
 from tests.local.run import wait_until
 from tests.slurm.cluster import Cluster

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.config import Config, Source, load_config
-from launcher.plan import Cluster, Plan, make_plan
+from launcher.plan.make import make_plan
+from launcher.plan.model import Cluster, Plan
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((REPO / "configs").glob("*.yaml"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from launcher.base.words import Word, shown
 from launcher.containers import ContainerCommand, container_command
-from launcher.words import Word, shown
 
 from .helpers import BASE, load
 

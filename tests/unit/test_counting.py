@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.counting import counted
+from launcher.base.counting import counted
 
 from .helpers import Cli
 

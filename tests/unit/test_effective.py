@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from launcher.config import load_config
-from launcher.effective import effective
-from launcher.runfolder import find_run
+from launcher.config.effective import effective
+from launcher.run.folder import find_run
 
 from .helpers import BASE, CONFIGS, Cli, load
 

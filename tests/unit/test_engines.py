@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from launcher.base.errors import InputError
+from launcher.base.words import Ref
 from launcher.config import Config, load_config
 from launcher.engines.base import OWNED_FLAGS, flag_words
-from launcher.errors import InputError
-from launcher.plan import Plan, make_plan, to_json
+from launcher.plan.make import make_plan
+from launcher.plan.model import Plan
+from launcher.plan.show import to_json
 from launcher.render import render
-from launcher.words import Ref
 
 from .helpers import BASE, CONFIGS, REPO, cluster_of, plan_of, roles, shipped
 

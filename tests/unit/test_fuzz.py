@@ -16,9 +16,11 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from launcher.base.errors import InputError
 from launcher.config import load_config
-from launcher.errors import InputError
-from launcher.plan import Cluster, make_plan, to_json
+from launcher.plan.make import make_plan
+from launcher.plan.model import Cluster
+from launcher.plan.show import to_json
 from launcher.render import render
 
 from .helpers import CONFIGS, cluster_of

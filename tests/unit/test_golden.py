@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from launcher import __version__
-from launcher.plan import Cluster, to_json
+from launcher.plan.model import Cluster
+from launcher.plan.show import to_json
 from launcher.render import render
 
 from .helpers import BASE, CONFIGS, REPO, cluster_of, plan_of, roles, shipped

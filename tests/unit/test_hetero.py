@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from launcher.base.errors import InputError
 from launcher.commands.plan import text as plan_text
-from launcher.errors import InputError
-from launcher.jobstate import JobState, parse_expectations, parse_sacct, parse_scontrol, parse_squeue
-from launcher.plan import kernels_plan, to_json
+from launcher.plan.make import kernels_plan
+from launcher.plan.show import to_json
+from launcher.plan.slurm_options import HANDED_ON, OWNED_OPTIONS, SBATCH_OPTIONS, WHOLE_JOB, sbatch_directives
 from launcher.preflight.judge import Need, Node, judge
 from launcher.render import render
 from launcher.report.svg import topology
-from launcher.slurm_options import HANDED_ON, OWNED_OPTIONS, SBATCH_OPTIONS, WHOLE_JOB, sbatch_directives
+from launcher.run.state import JobState, parse_expectations, parse_sacct, parse_scontrol, parse_squeue
 
 from .helpers import BASE, load, plan_of, roles
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.jobstate import (
+from launcher.base.processes import is_alive, start_time
+from launcher.run.folder import Event, RunFolder
+from launcher.run.state import (
     JobState,
     job_state,
     job_states,
@@ -22,8 +24,6 @@ from launcher.jobstate import (
     run_command,
     slurm_state,
 )
-from launcher.processes import is_alive, start_time
-from launcher.runfolder import Event, RunFolder
 
 from .helpers import Cli
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher.base.errors import InputError, Place
 from launcher.config import load_config
 from launcher.config.load import find_config, site_files, site_value
-from launcher.errors import InputError, Place
 
 from .helpers import BASE, REPO, load
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from launcher.executors import local
-from launcher.jobstate import job_state
-from launcher.runfolder import find_run
+from launcher.run.folder import find_run
+from launcher.run.state import job_state
 
 RUNS = Path("runs")
 

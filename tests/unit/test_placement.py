@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.errors import InputError
-from launcher.plan import Plan, to_json
+from launcher.base.errors import InputError
+from launcher.plan.model import Plan
+from launcher.plan.show import to_json
 
 from .helpers import BASE, REPO, plan_of, roles
 

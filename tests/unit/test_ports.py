@@ -7,9 +7,10 @@ import subprocess
 
 import pytest
 
-from launcher.errors import InputError
-from launcher.plan import Cluster, Plan
-from launcher.ports import FIRST, GROUP, LAST, SERVICES, Offset, block_size
+from launcher.base.errors import InputError
+from launcher.base.portnames import FIRST, GROUP, LAST, SERVICES, Offset
+from launcher.plan.model import Cluster, Plan
+from launcher.plan.ports import block_size
 from launcher.render import render
 
 from .helpers import BASE, plan_of, roles

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.errors import WorkError
+from launcher.base.errors import WorkError
 from launcher.preflight import allocation as module
 from launcher.preflight.allocation import allocation
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.refusal import refused
+from launcher.executors.refusal import refused
 
 from .helpers import BASE, Cli
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from launcher.errors import InputError, WorkError
-from launcher.follow import describe, wait_for
-from launcher.jobstate import JobState
-from launcher.plan import to_json
-from launcher.processes import start_time
-from launcher.runfolder import STAGES, Event, Node, RunFolder, find_run, find_runs, resolve_port
-from launcher.status import group_state, read_status, stage_of
+from launcher.base.errors import InputError, WorkError
+from launcher.base.processes import start_time
+from launcher.plan.show import to_json
+from launcher.run.folder import STAGES, Event, Node, RunFolder, find_run, find_runs, resolve_port
+from launcher.run.follow import describe, wait_for
+from launcher.run.state import JobState
+from launcher.run.status import group_state, read_status, stage_of
 
 from .helpers import BASE, Cli, plan_of
 
@@ -221,7 +221,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             assert left, "wait_for waits for ever"
             left.pop(0)()
 
-        monkeypatch.setattr("launcher.follow.time.sleep", sleep)
+        monkeypatch.setattr("launcher.run.follow.time.sleep", sleep)
 
     return set_steps
 
@@ -324,7 +324,7 @@ def test_why_a_job_is_queued_is_said_once(clock: Callable[..., None], monkeypatc
     (run.path / "local.json").unlink()
     states = [JobState("PENDING", "Resources", "squeue")] * 2 + [JobState("PENDING", "Priority", "squeue")]
     states += [JobState("RUNNING", "", "squeue")]
-    monkeypatch.setattr("launcher.follow.job_state", lambda _: states.pop(0))
+    monkeypatch.setattr("launcher.run.follow.job_state", lambda _: states.pop(0))
     clock(lambda: None, lambda: None, lambda: add(run, (1.0, "ready", "done")))
     said: list[str] = []
     wait_for(run, "ready", None, said.append)

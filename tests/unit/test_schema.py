@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from launcher.base.portnames import GROUP, SERVICES
+from launcher.base.words import Ref
 from launcher.config import Config
 from launcher.config.names import SCRIPT_NAMES
-from launcher.ports import GROUP, SERVICES
-from launcher.words import Ref
 
 from .helpers import BASE, load, plan_of
 

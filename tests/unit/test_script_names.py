@@ -8,7 +8,8 @@ import re
 import pytest
 
 from launcher.config.names import not_a_secret, not_to_be_set
-from launcher.plan import Cluster, kernels_plan
+from launcher.plan.make import kernels_plan
+from launcher.plan.model import Cluster
 from launcher.render import render
 
 from .helpers import BASE, CONFIGS, plan_of, shipped

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.base.errors import InputError
 from launcher.config.secrets import check_env_from, secret_warnings
-from launcher.errors import InputError
 from launcher.job.monitor import GRACE, Watch
 from launcher.render import render
 

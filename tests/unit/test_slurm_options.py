@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.slurm_options import OWNED_OPTIONS, SBATCH_OPTIONS, sbatch_directives
+from launcher.plan.slurm_options import OWNED_OPTIONS, SBATCH_OPTIONS, sbatch_directives
 
 from .helpers import BASE, plan_of, roles
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from launcher.errors import InputError
-from launcher.plan import to_json
-from launcher.target import run_or_address
+from launcher.base.errors import InputError
+from launcher.plan.show import to_json
+from launcher.run.target import run_or_address
 
 from .helpers import BASE, Cli, plan_of
 from .test_runs import ALIVE, DEAD, add, make_run
@@ -28,7 +28,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
             raise socket.gaierror(-2, "Name or service not known")
         return [host]
 
-    monkeypatch.setattr("launcher.target.socket.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("launcher.run.target.socket.getaddrinfo", getaddrinfo)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_run_that_has_ended(cli: Cli, words: tuple[str, ...], monkeypatch: pyt
     run.write_json("plan.json", to_json(plan_of(BASE)))
     run.write_json("endpoint.json", {"url": "http://10.0.0.1:8000", "model": "m"})
     add(run, (1.8e9, "serve", "failed", "decode-0 ended"), (1.8e9 + 2, "stop", "done", "exit status 137"))
-    monkeypatch.setattr("launcher.target.time.time", lambda: 1.8e9 + 202)
+    monkeypatch.setattr("launcher.run.target.time.time", lambda: 1.8e9 + 202)
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1.8e9 + 2))
     done = cli(*words)
     assert (done.code, done.out) == (1, "")

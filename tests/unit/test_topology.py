@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.errors import InputError
-from launcher.topology import Topology, topology
+from launcher.base.errors import InputError
+from launcher.plan.topology import Topology, topology
 
 from .helpers import load, roles
 

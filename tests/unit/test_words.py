@@ -12,10 +12,11 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from launcher.base.words import Ref, quote, shown
 from launcher.config import load_config
-from launcher.plan import make_plan, to_json
+from launcher.plan.make import make_plan
+from launcher.plan.show import to_json
 from launcher.render import render
-from launcher.words import Ref, quote, shown
 
 ANY_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 NASTY = st.sampled_from(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from launcher.base.errors import InputError, Place
 from launcher.config.yamlpos import parse
-from launcher.errors import InputError, Place
 
 
 def value(text: str) -> Any:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.base.errors import Problem
 from launcher.config import Config, Source
-from launcher.errors import Problem
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from launcher.errors import WorkError
-from launcher.runfolder import RunFolder, resolve_port
+from launcher.base.errors import WorkError
+from launcher.run.folder import RunFolder, resolve_port
 
 if TYPE_CHECKING:
     from warmup.requests import Worker
@@ -117,7 +117,7 @@ def _frontends(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 def etcd_client(deployment: Deployment, timeout: float = 5.0) -> Any:
     """A client of the job's etcd; raises pyetcd's exceptions."""
-    from launcher.job.registry import connect
+    from launcher.run.registry import connect
 
     host, port = deployment.service_hosts["etcd"], deployment.service_ports["etcd"]
     return connect(host, port, deployment.secrets, timeout)

@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launcher.processes import is_alive
-from launcher.runfolder import Event, RunFolder
+from launcher.base.processes import is_alive
+from launcher.run.folder import Event, RunFolder
 
 # squeue(1), JOB STATE CODES: those that a job does not leave again by itself
 ENDED = frozenset(

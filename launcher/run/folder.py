@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import InputError, WorkError
+from launcher.base.errors import InputError, WorkError
 
 STAGES = ("who", "preflight", "kernels", "keys", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
 # What the script writes, and an earlier attempt (or an earlier job of that number) has left: moved to
@@ -204,7 +204,7 @@ def find_run(job: str | None, runs: Path) -> RunFolder:
         return matching[-1]
     if not found:
         raise InputError(f"there are no runs in {runs}/; give --runs, or a run folder's path")
-    from launcher.config.suggest import nearest  # its package takes long to import
+    from launcher.base.suggest import nearest  # its package takes long to import
 
     known = ", ".join(r.path.name for r in found[-8:])
     near = nearest(job or "", {name for r in found for name in (r.name, r.job_id, r.path.name)})

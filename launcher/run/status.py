@@ -9,11 +9,11 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from launcher.errors import WorkError
-from launcher.jobstate import JobState, expectations, is_local, job_state
-from launcher.logtext import tail, that_matters
-from launcher.probe import Answers, ask
-from launcher.runfolder import STAGES, Event, RunFolder
+from launcher.base.errors import WorkError
+from launcher.run.folder import STAGES, Event, RunFolder
+from launcher.run.logtext import tail, that_matters
+from launcher.run.probe import Answers, ask
+from launcher.run.state import JobState, expectations, is_local, job_state
 
 _LOADING = re.compile(r"load(ing)? (weight|safetensors|checkpoint|model)|capture cuda graph|Multi-thread loading", re.I)
 
@@ -115,7 +115,7 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
 
 
 def _ask(run: RunFolder, events: list[Event]) -> tuple[Answers, list[str]]:
-    from launcher.job.deployment import read_deployment
+    from launcher.run.deployment import read_deployment
 
     try:
         deployment = read_deployment(run)

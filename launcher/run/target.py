@@ -6,11 +6,11 @@ import socket
 import time
 from pathlib import Path
 
-from launcher.config.suggest import nearest
-from launcher.errors import InputError, WorkError
-from launcher.jobstate import JobState, job_state
-from launcher.runfolder import RunFolder, find_run, find_runs, is_run
-from launcher.status import duration
+from launcher.base.errors import InputError, WorkError
+from launcher.base.suggest import nearest
+from launcher.run.folder import RunFolder, find_run, find_runs, is_run
+from launcher.run.state import JobState, job_state
+from launcher.run.status import duration
 
 
 def run_or_address(target: str | None, runs: Path) -> RunFolder | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from launcher.errors import WorkError
-from launcher.jobstate import is_local, job_state
-from launcher.runfolder import Event, RunFolder
-from launcher.status import duration, stage_of
+from launcher.base.errors import WorkError
+from launcher.run.folder import Event, RunFolder
+from launcher.run.state import is_local, job_state
+from launcher.run.status import duration, stage_of
 
 # what must have happened: (stage, state) of an event
 REACHED = {

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from launcher.base.counting import counted
+from launcher.base.errors import InputError
 from launcher.config import Source
 from launcher.config.schema import Role
-from launcher.counting import counted
-from launcher.errors import InputError
 
 MAX_NODES = 4096  # of a role; beyond any cluster there is, and quick to plan
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from launcher.base.errors import InputError, Problem
+from launcher.base.portnames import FIRST, LAST
 from launcher.config import Config, Source
-from launcher.errors import InputError, Problem
-from launcher.ports import FIRST, LAST
-
-if TYPE_CHECKING:
-    from launcher.plan import Frontend, Group
+from launcher.plan.model import Frontend, Group, Plan
 
 
 def check_ports(
@@ -59,3 +55,19 @@ def check_ports(
             claim(group.ranks[0].node, port.fixed, f"{group.name}'s bootstrap server", "ports", "bootstrap")
     if problems:
         raise InputError(*problems)
+
+
+def fixed_ports(plan: Plan) -> list[tuple[int, int, str]]:
+    """(node, port, what) of every port that the config fixes outside the block."""
+    found = []
+    for frontend in (plan.balancer,) if plan.balancer else plan.frontends:
+        number = frontend.ports["frontend"].fixed
+        if number is not None:
+            found.append((frontend.node, number, "frontend.port"))
+    for group in plan.groups:
+        port = group.ports.get("bootstrap")
+        if port is not None and port.fixed is not None:
+            found.append((group.ranks[0].node, port.fixed, "ports.bootstrap"))
+    base = plan.config.ports.base
+    own = range(0) if base == "auto" else range(base, base + plan.port_block)
+    return [f for f in found if f[0] < plan.nodes and f[1] not in own]

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import click
 
+from launcher.base.errors import InputError, WorkError
 from launcher.config.load import load_config
-from launcher.errors import InputError, WorkError
 from launcher.job.kernels import folder_name, manifest_of
-from launcher.plan import Cluster, kernels_plan, make_plan
-from launcher.runfolder import RunFolder
+from launcher.plan.make import kernels_plan, make_plan
+from launcher.plan.model import Cluster
+from launcher.run.folder import RunFolder
 
 
 def show_plan(config: str, sets: tuple[str, ...], as_json: bool) -> None:

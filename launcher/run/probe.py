@@ -6,7 +6,7 @@ import http.client
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from launcher.job.deployment import Deployment, GroupAddress
+from launcher.run.deployment import Deployment, GroupAddress
 
 TIMEOUT = 2.0
 
@@ -71,8 +71,8 @@ def _leases(deployment: Deployment) -> tuple[dict[str, Lease] | None, str]:
             (secrets / "client.key").read_bytes()
         except OSError as e:
             return None, f"etcd: the job's keys in {secrets} cannot be read ({e.strerror})"
-    from launcher.job.deployment import etcd_client
-    from launcher.job.registry import registrations
+    from launcher.run.deployment import etcd_client
+    from launcher.run.registry import registrations
 
     where = f"{deployment.service_hosts['etcd']}:{deployment.service_ports['etcd']}"
     try:

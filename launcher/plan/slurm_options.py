@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from launcher.components import Component
+from launcher.base.errors import Problem
+from launcher.base.suggest import nearest
 from launcher.config import Config, Source
 from launcher.config.allocation import RoleSlurm, Slurm
-from launcher.config.suggest import nearest
-from launcher.errors import Problem
+from launcher.plan.components import Component
 
 if TYPE_CHECKING:
-    from launcher.plan import Plan
+    from launcher.plan.model import Plan
 
 # `sbatch --help` of Slurm 22.05 to 25.05
 SBATCH_OPTIONS = frozenset(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def data_path(kind: str) -> Path:
     """The folder `templates` or `configs`. Raises FileNotFoundError if the installation lacks it."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     for folder in (here / "shipped" / kind, here.parent / kind):
         if folder.is_dir():
             return folder

@@ -1,0 +1,1 @@
+"""What every other package may use: errors, words of a command, small helpers. Imports nothing of ours."""

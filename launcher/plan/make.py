@@ -1,0 +1,108 @@
+"""The plan: everything that is known before a job has nodes. Pure; Config in, Plan out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from launcher.base.errors import InputError, Problem
+from launcher.config import Config, Source
+from launcher.containers import container_problems
+from launcher.engines import Context, Worker, engine_for
+from launcher.plan.components import component_problems
+from launcher.plan.model import Cluster, Frontend, Plan, RolePlan
+from launcher.plan.place import named_ports, place, place_frontends
+from launcher.plan.portcheck import check_ports
+from launcher.plan.ports import block_size, service_ports
+from launcher.plan.slurm_options import slurm_problems
+from launcher.plan.topology import Topology, topology
+
+
+def kernels_plan(plan: Plan) -> Plan:
+    """The plan of a job that only builds the kernels, on one node with all its GPUs."""
+    config = plan.config.model_copy(update={"name": f"{plan.config.name[:55]}-kernels"})
+    return replace(
+        plan,
+        config=config,
+        nodes=1,
+        components=(replace(plan.components[0], nodes=1),),
+        services_node=0,
+        frontends=plan.frontends[:1],
+        balancer=None,
+        only_kernels=True,
+    )
+
+
+def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Plan:
+    """Lay a config's workers out over nodes. Raises InputError with every mistake found."""
+    problems = _role_problems(config, source)
+    problems += slurm_problems(config, source)
+    problems += component_problems(config, source) if cluster == "slurm" else []
+    problems += container_problems(config, source, cluster)
+    engine = engine_for(config)
+    problems += engine.problems(config, source)
+    topologies: dict[str, Topology] = {}
+    for name, role in config.roles.items():
+        try:
+            topologies[name] = topology(name, role, config.slurm_of(name).gpus_per_node, source)
+        except InputError as e:
+            problems += e.problems
+    if problems:
+        raise InputError(*problems)
+
+    groups, components = place(config, topologies, cluster)
+    nodes = components[-1].first + components[-1].nodes
+    frontends = place_frontends(config, source, nodes, cluster)
+    last_slot = max(g.slot for g in groups)
+    block = block_size(last_slot + 1)
+    ports = service_ports(config)
+    balancer = None
+    if config.frontend.one_address:
+        balancer = Frontend("balancer", frontends[0].node, {"frontend": ports["frontend"]})
+    check_ports(config, source, groups, (balancer,) if balancer else frontends, block, cluster)
+    context = Context(config=config, ports=ports, workers=tuple(Worker(g.name, g.role, len(g.gpus)) for g in groups))
+    own_node = config.services.where == "own"
+    if own_node:
+        components = (*components[:-1], replace(components[-1], nodes=components[-1].nodes + 1))
+    frontend = engine.frontend(context)
+    roles = tuple(
+        RolePlan(
+            name=name,
+            topology=topologies[name],
+            command=engine.worker(context, name, role),
+            groups=tuple(g for g in groups if g.role == name),
+        )
+        for name, role in config.roles.items()
+    )
+    return Plan(
+        config=config,
+        cluster=cluster,
+        nodes=nodes + own_node,
+        components=components,
+        roles=roles,
+        services=engine.services(context),
+        service_ports=ports,
+        services_node=nodes if own_node else groups[0].ranks[0].node,
+        frontend=frontend,
+        frontends=tuple(replace(f, ports=named_ports(f.ports, frontend)) for f in frontends),
+        balancer=balancer,
+        health=engine.health,
+        port_block=block,
+    )
+
+
+def _role_problems(config: Config, source: Source) -> list[Problem]:
+    roles = set(config.roles)
+    if roles in ({"aggregated"}, {"prefill", "decode"}):
+        return []
+    if not roles:
+        return [source.problem("give `prefill` and `decode`, or `aggregated`: there is no worker")]
+    if "aggregated" in roles:
+        return [
+            source.problem(
+                "an aggregated deployment has no prefill or decode; keep one of the two kinds",
+                "aggregated",
+            )
+        ]
+    (only,) = roles
+    other = "decode" if only == "prefill" else "prefill"
+    return [source.problem(f"there is no `{other}`; disaggregation needs both roles", only)]
