@@ -39,10 +39,10 @@ def attach_command(run: RunFolder, group: str, words: list[str]) -> list[str]:
     """The words of it. Raises InputError for a rank that the job does not have."""
     name, _, rank = group.partition(":")
     plan = run.plan()
-    groups = {g["name"]: g for g in plan["groups"]}
-    if name not in groups:
-        raise InputError(f"{run.path.name} has no group {name!r}; it has {', '.join(groups)}")
-    nodes = groups[name]["nodes"]
+    planned = plan.group(name)
+    if planned is None:
+        raise InputError(f"{run.path.name} has no group {name!r}; it has {', '.join(g.name for g in plan.groups)}")
+    nodes = planned.nodes
     if rank and (not rank.isdecimal() or int(rank) >= len(nodes)):
         raise InputError(f"{name} has no rank {rank!r}; it has 0 to {len(nodes) - 1}")
     if is_local(run):
@@ -53,5 +53,5 @@ def attach_command(run: RunFolder, group: str, words: list[str]) -> list[str]:
         raise WorkError(f"{run.path.name} has no nodes yet")
     srun = ["srun", f"--jobid={run.job_id}", "--overlap", "--pty", f"--nodelist={host}", "--nodes=1", "--ntasks=1"]
     # a job of several components: which one the node belongs to
-    kind = [n for n, c in enumerate(plan.get("components", ())) if groups[name]["role"] in c["roles"]]
+    kind = [n for n, c in enumerate(plan.components) if planned.role in c.roles]
     return [*srun, *(f"--het-group={n}" for n in kind), *words]

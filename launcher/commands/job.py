@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -49,9 +48,9 @@ def keys(folder: Path) -> None:
     from launcher.run.deployment import read_deployment
 
     deployment = read_deployment(RunFolder(folder))
-    tls = deployment.plan["config"]["security"]["nats_tls"]
+    tls = deployment.plan.settings.nats_tls
     addresses = list(deployment.service_hosts.values())
-    if deployment.plan["config"]["security"]["request_plane"] == "tls":
+    if deployment.plan.settings.request_plane == "tls":
         # each worker is a server of it
         addresses += [node.address for node in RunFolder(folder).nodes()]
     make_keys(folder / "secrets", addresses, NATS_USER, tls)
@@ -183,5 +182,5 @@ def say(text: str) -> None:
 
 
 def _timeout(run: RunFolder, name: str) -> float:
-    config: dict[str, Any] = run.plan()["config"]
-    return float(config["timeouts"][name])
+    settings = run.plan().settings
+    return settings.timeout_ready if name == "ready" else settings.timeout_services

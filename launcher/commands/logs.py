@@ -85,8 +85,8 @@ def matching(run: RunFolder, group: str | None, waiting: bool = False) -> list[P
 
 
 def _planned(run: RunFolder, group: str) -> bool:
-    plan = run.json("plan.json")
-    return plan is None or any(g["name"] == group for g in plan["groups"])
+    plan = run.plan_or_none()
+    return plan is None or plan.group(group) is not None
 
 
 class Tail:

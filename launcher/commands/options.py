@@ -86,10 +86,10 @@ def complete_group(ctx: click.Context, param: click.Parameter, incomplete: str) 
 
     try:
         given = ctx.params.get("runs") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
-        plan = find_run(ctx.params.get("job"), Path(given)).json("plan.json") or {"groups": []}
+        groups = find_run(ctx.params.get("job"), Path(given)).plan().groups
     except Exception:
         return []
-    names = [n for g in plan["groups"] for n in (g["name"], *(f"{g['name']}:{r['rank']}" for r in g["ranks"]))]
+    names = [n for g in groups for n in (g.name, *(f"{g.name}:{r.rank}" for r in g.ranks))]
     return [CompletionItem(n) for n in names if n.startswith(incomplete)]
 
 

@@ -49,7 +49,7 @@ def prepare(run: RunFolder) -> int:
     """
     import warmup.kernels
 
-    config = run.plan()["config"]
+    config = run.plan().config
     manifest = manifest_of(config)
     manifest.write(run.path / "kernels.json")
     name = folder_name(run.path / "kernels.json", config["container"].get("image"))

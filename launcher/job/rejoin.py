@@ -17,9 +17,7 @@ from launcher.run.folder import RunFolder
 from launcher.run.registry import Registration, forget, registrations
 
 
-def bring_back(
-    run: RunFolder, deployment: Deployment, name: str, timeout: float, say: Callable[[str], None]
-) -> None:
+def bring_back(run: RunFolder, deployment: Deployment, name: str, timeout: float, say: Callable[[str], None]) -> None:
     """Take the dead worker off the list, wait for the new one, have it answer and warm it.
 
     Records its states as events. Raises WorkError when that takes longer than `timeout` seconds.
@@ -57,7 +55,7 @@ def bring_back(
     if not proof.ready:
         raise WorkError(f"{name} is back but does not answer: {proof}")
     run.add_event(name, "ready")
-    if deployment.plan["config"]["warmup"]["requests"]["enabled"]:
+    if deployment.plan.settings.requests_enabled:
         options = options_from_plan(deployment.plan)
         report = sweep(
             deployment.endpoint,

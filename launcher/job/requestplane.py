@@ -15,7 +15,7 @@ _TIMEOUT = 5.0  # seconds, for a handshake with a worker that has just registere
 
 def check_tls(deployment: Deployment) -> None:
     """Raises WorkError naming a worker whose request plane is open though security.request_plane is tls."""
-    if deployment.secrets is None or deployment.plan["config"]["security"]["request_plane"] != "tls":
+    if deployment.secrets is None or deployment.plan.settings.request_plane != "tls":
         return
     for group in deployment.groups:
         error = tls_error(group.address, group.ports["rpc"], deployment.secrets)

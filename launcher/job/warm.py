@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from launcher.run.deployment import Deployment, expected_workers
+from launcher.run.planned import Planned
 
 if TYPE_CHECKING:
     from warmup.requests import Options, Progress, Report
 
 
-def options_from_plan(plan: dict[str, Any]) -> Options:
+def options_from_plan(plan: Planned) -> Options:
     """The sweep that the config asks for, within the limits of its workers' flags."""
     from warmup.requests import Axes, Limits, Options, Sizing
 
-    config = plan["config"]
+    config = plan.config
     wish = config["warmup"]["requests"]
     front = config.get("prefill") or config["aggregated"]
     back = config.get("decode")

@@ -22,8 +22,8 @@ def of_run(run: RunFolder, busy: bool, say: Callable[[str], None]) -> tuple[list
     """Look at the nodes that the run has. Raises WorkError while it has none."""
     written = run.plan()
     source = Source(f"{run.path}/plan.json", {})
-    cluster = "local" if written["cluster"] == "local" else "slurm"
-    plan: Plan = make_plan(validate(written["config"], source), source, cluster)  # type: ignore[arg-type]
+    cluster = "local" if written.local else "slurm"
+    plan: Plan = make_plan(validate(written.config, source), source, cluster)  # type: ignore[arg-type]
     hosts = run.nodes()
     if not hosts:
         raise WorkError(f"{run.path.name} has no nodes yet; give its config instead")

@@ -12,6 +12,7 @@ from launcher import __version__
 from launcher.report.causes import Explained
 from launcher.run.folder import STAGES, Event, RunFolder
 from launcher.run.logtext import plain
+from launcher.run.planned import Planned
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Facts:
     """Everything on the page. Times in seconds after `began` (seconds since the epoch)."""
 
     run: RunFolder
-    plan: dict[str, Any]
+    plan: Planned
     state: str
     began: float
     end: float
@@ -71,7 +72,7 @@ def collect(run: RunFolder) -> Facts:
     end = last if state.ended or stopped else max(time.time(), last)
     failure = next((e for e in events if e.state == "failed"), None)
     steady = (run.json("warmup.json") or {}).get("verdict", "warm") == "warm"
-    stages, groups = timeline(events, [g["name"] for g in plan["groups"]], began, end, steady)
+    stages, groups = timeline(events, [g.name for g in plan.groups], began, end, steady)
     marks = milestones(events, began)
     latest = next(((f, found) for f in reversed(run.later_sweeps()) if (found := run.json(f))), None)
     return Facts(
@@ -164,13 +165,13 @@ def _start_over(stages: tuple[Row, ...], end: float) -> float:
     return min(x for x in (serve, stop, end) if x is not None)
 
 
-def _config(run: RunFolder, plan: dict[str, Any]) -> str:
+def _config(run: RunFolder, plan: Planned) -> str:
     try:
         return (run.path / "config.yaml").read_text(encoding="utf-8")
     except OSError:
         import json
 
-        return json.dumps(plan["config"], indent=2)
+        return json.dumps(plan.config, indent=2)
 
 
 # in a log's first lines: what -> how its version stands there
@@ -180,14 +181,13 @@ _VERSIONS = {
     "NATS": re.compile(r"Version:?\s+v?(\d+\.\d+\.\d+\S*)"),
     "etcd": re.compile(r'"etcd-version":"([^"]+)"'),
 }
-_MADE_BY = re.compile(r"made by sgl-launch ([\w.+-]+?)\.?$", re.M)
 
 
-def versions(run: RunFolder, plan: dict[str, Any]) -> dict[str, str]:
+def versions(run: RunFolder, plan: Planned) -> dict[str, str]:
     """Of everything that says its version in the run's files."""
     found = {"sgl-launch": __version__}
-    if made := _MADE_BY.search("\n".join(_head(run.path / "job.sh", 5))):
-        found["sgl-launch"] = made[1]
+    if made_by := run.made_by():
+        found["sgl-launch"] = made_by
     logs = {
         "SGLang": sorted((run.path / "logs").glob("*-0-0.log")),
         "Dynamo": sorted((run.path / "logs").glob("*.log")),
@@ -198,11 +198,10 @@ def versions(run: RunFolder, plan: dict[str, Any]) -> dict[str, str]:
         text = "\n".join(line for path in logs[name][:4] for line in _head(path, 60))
         if at := pattern.search(text):
             found[name] = at[1]
-    if "SGLang" not in found and plan["config"].get("sglang_version"):
-        found["SGLang"] = f"{plan['config']['sglang_version']} (by the config)"
-    image = plan["config"]["container"].get("image")
-    if image:
-        found["image"] = image
+    if "SGLang" not in found and plan.settings.sglang_version:
+        found["SGLang"] = f"{plan.settings.sglang_version} (by the config)"
+    if plan.settings.image:
+        found["image"] = plan.settings.image
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from launcher.report import svg
 from launcher.report.facts import Facts, collect
 from launcher.run.folder import RunFolder
+from launcher.run.planned import Planned
 from launcher.run.status import duration
 
 
@@ -45,7 +46,7 @@ def _variables(facts: Facts) -> dict[str, Any]:
         "tiles": tiles(facts),
         "start_svg": svg.timeline([*facts.stages, *facts.groups], min(margin, max(facts.end, 0.5))),
         "whole_svg": svg.timeline(facts.groups, facts.end) if whole else "",
-        "roles": list(dict.fromkeys(g["role"] for g in facts.plan["groups"])),
+        "roles": facts.plan.roles,
         "dumbbell_svg": svg.first_and_steady(sizes),
         "rounds_svg": svg.rounds(sizes),
         "sizes": sizes,
@@ -61,8 +62,7 @@ def _variables(facts: Facts) -> dict[str, Any]:
 def tiles(facts: Facts) -> list[tuple[str, str]]:
     """The figures at the top: (what, value)."""
     plan, marks = facts.plan, facts.milestones
-    gpus = sum(g["gpus"] for g in plan["groups"])
-    counts = ((plan["nodes"], "node"), (gpus, "GPU"), (len(plan["groups"]), "worker group"))
+    counts = ((plan.nodes, "node"), (plan.gpus, "GPU"), (len(plan.groups), "worker group"))
     found = [(what if number == 1 else f"{what}s", str(number)) for number, what in counts]
     if "ready" in marks:
         found.append(("ready after", duration(marks["ready"])))
@@ -80,17 +80,15 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
     return found
 
 
-def _commands(plan: dict[str, Any]) -> list[tuple[str, str]]:
+def _commands(plan: Planned) -> list[tuple[str, str]]:
     """Rank 0's command of the first group of each role, a flag a line."""
     found: dict[str, str] = {}
-    for group in plan["groups"]:
-        if group["role"] in found:
-            continue
+    for role in plan.roles:
         lines: list[str] = []
-        for word in group["argv"]:
+        for word in plan.first_of(role).argv:
             if word.startswith("--") or not lines:
                 lines.append(shlex.quote(word))
             else:
                 lines[-1] += " " + shlex.quote(word)
-        found[group["role"]] = " \\\n  ".join(lines)
+        found[role] = " \\\n  ".join(lines)
     return list(found.items())

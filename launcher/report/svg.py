@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from launcher.report.facts import Row
+from launcher.run.planned import Planned, PlannedGroup, PlannedRank
 from launcher.run.status import duration
 
 WIDTH = 960
@@ -195,23 +196,21 @@ def _line_names(lines: Iterable[tuple[str, list[float]]], place: Any) -> list[st
     return out
 
 
-def _gpus_of(plan: dict[str, Any], node: int, most: int) -> int:
+def _gpus_of(plan: Planned, node: int, most: int) -> int:
     """GPUs of a node: `most`, unless it is of a component whose nodes have fewer."""
-    if plan["cluster"] == "local":
-        return most
-    return int(next((c["gpus_per_node"] for c in plan.get("components", ())[::-1] if c["first"] <= node), most))
+    component = None if plan.local else plan.component_of(node)
+    return component.gpus_per_node if component else most
 
 
-def topology(plan: dict[str, Any], hosts: dict[int, str]) -> str:
+def topology(plan: Planned, hosts: dict[int, str]) -> str:
     """Nodes as boxes, each GPU in its group's colour, groups named."""
-    per_node = plan["gpus_per_node"]
-    used: dict[int, list[tuple[str, str, int, list[int]]]] = {}
-    for group in plan["groups"]:
-        for rank in group["ranks"]:
-            used.setdefault(rank["node"], []).append((group["name"], group["role"], rank["rank"], rank["gpus"]))
+    used: dict[int, list[tuple[PlannedGroup, PlannedRank]]] = {}
+    for group in plan.groups:
+        for rank in group.ranks:
+            used.setdefault(rank.node, []).append((group, rank))
     services = _services_of(plan)
-    nodes = max([plan["nodes"], *(n + 1 for n in used)])
-    most = max([per_node, *(g + 1 for groups in used.values() for *_, gpus in groups for g in gpus)])
+    nodes = max([plan.nodes, *(n + 1 for n in used)])
+    most = max([plan.gpus_per_node, *(gpu + 1 for g in plan.groups for r in g.ranks for gpu in r.gpus)])
     columns = min(3 if most <= 8 else 2 if most <= 16 else 1, nodes)
     box = (WIDTH - (columns - 1) * 14) / columns
     cell = min((box - 24) / most, 40.0)
@@ -223,37 +222,34 @@ def topology(plan: dict[str, Any], hosts: dict[int, str]) -> str:
         x, y = node % columns * (box + 14), node // columns * (high + 14)
         out.append(f'<rect x="{_num(x + 0.5)}" y="{y + 0.5}" width="{_num(box - 1)}" height="{high}" rx="6"')
         out.append(' class="node"/>' + _text(x + 12, y + 21, hosts.get(node, f"node {node}"), "host"))
-        owner = {gpu: (name, role) for name, role, _, gpus in used.get(node, []) for gpu in gpus}
+        owner = {gpu: (group.name, group.role) for group, rank in used.get(node, []) for gpu in rank.gpus}
         for gpu in range(_gpus_of(plan, node, most)):
             name, role = owner.get(gpu, ("not used", ""))
             out.append(
                 f'<rect x="{_num(x + 12 + gpu * cell)}" y="{y + 31}" width="{_num(cell - 3)}" height="14" rx="2" '
                 f'class="gpu {escape(role)}"><title>{escape(f"GPU {gpu}: {name}")}</title></rect>'
             )
-        text = [_label(plan, *one) for one in used.get(node, [])] + [", ".join(services.get(node, []))]
+        text = [_label(*one) for one in used.get(node, [])] + [", ".join(services.get(node, []))]
         out += [_text(x + 12, y + 62 + index * 17, line, "small") for index, line in enumerate(text) if line]
     return "".join([*out, "</svg>"])
 
 
-def _label(plan: dict[str, Any], name: str, role: str, rank: int, gpus: list[int]) -> str:
+def _label(group: PlannedGroup, rank: PlannedRank) -> str:
     """decode-0, rank 2 of 4: GPUs 0-7"""
-    ranks = next((len(g["ranks"]) for g in plan["groups"] if g["name"] == name), 1)
-    of = f", rank {rank} of {ranks}" if ranks > 1 else ""
-    if len(gpus) == 1:
-        return f"{name}{of}: GPU {gpus[0]}"
-    if not gpus:
-        return f"{name}{of}"
-    return f"{name}{of}: GPUs {gpus[0]}-{gpus[-1]}" if len(gpus) > 1 else f"{name}{of}: GPU {gpus[0]}"
+    name = group.name + (f", rank {rank.rank} of {len(group.ranks)}" if len(group.ranks) > 1 else "")
+    if not rank.gpus:
+        return name
+    first, last = rank.gpus[0], rank.gpus[-1]
+    return f"{name}: GPU {first}" if first == last else f"{name}: GPUs {first}-{last}"
 
 
-def _services_of(plan: dict[str, Any]) -> dict[int, list[str]]:
+def _services_of(plan: Planned) -> dict[int, list[str]]:
     """NATS, etcd and frontends by node."""
     found: dict[int, list[str]] = {}
-    for name, service in plan["services"].items():
-        found.setdefault(service["node"], []).append({"nats": "NATS"}.get(name, name))
-    frontend = plan["frontend"]
-    for one in frontend.get("replicas") or [frontend]:
-        found.setdefault(one["node"], []).append(one.get("name", "frontend"))
-    if frontend.get("balanced"):
-        found.setdefault(frontend["node"], []).append("balancer")
+    for name, service in plan.services.items():
+        found.setdefault(service.node, []).append({"nats": "NATS"}.get(name, name))
+    for one in plan.frontend.replicas:
+        found.setdefault(one.node, []).append(one.name)
+    if plan.frontend.balanced:
+        found.setdefault(plan.frontend.node, []).append("balancer")
     return found

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from launcher.base.errors import WorkError
 from launcher.run.folder import RunFolder, resolve_port
+from launcher.run.planned import Planned, PlannedGroup, Port
 
 if TYPE_CHECKING:
     from warmup.requests import Worker
@@ -39,7 +40,7 @@ class GroupAddress:
 class Deployment:
     """A job that has found its nodes."""
 
-    plan: dict[str, Any]
+    plan: Planned
     groups: tuple[GroupAddress, ...]
     service_hosts: dict[str, str]
     service_ports: dict[str, int]
@@ -55,64 +56,61 @@ class Deployment:
     @property
     def nats_tls(self) -> bool:
         """Whether NATS asks for a certificate."""
-        config = self.plan["config"]
-        if config["services"]["where"] == "external":
-            return str(config["services"]["nats"]).startswith("tls:")
-        return bool(config["security"]["nats_tls"])
+        settings = self.plan.settings
+        return (settings.nats or "").startswith("tls:") if settings.external_services else settings.nats_tls
 
     @property
     def health(self) -> str | None:
         """Path of a worker's own health; None where workers register in etcd, empty where neither tells."""
-        path: str | None = self.plan.get("health")
-        return path
+        return self.plan.health
 
     @property
     def model(self) -> str:
-        return str(self.plan["model"]["served_name"])
+        return self.plan.served_name
 
 
 def read_deployment(run: RunFolder) -> Deployment:
     """Raises WorkError while the job has not got that far."""
-    plan, placement, nodes = run.plan(), run.placement(), run.nodes()
-    if placement is None or not nodes:
+    plan, placement = run.plan(), run.placement()
+    addresses = {n.index: (n.host, n.address) for n in run.nodes()}
+    if placement is None or not addresses:
         raise WorkError(f"{run.path.name} has no addresses yet: the job has not found its nodes")
-    config = plan["config"]
-    by_index = {n.index: n for n in nodes}
-    groups = []
-    for group in plan["groups"]:
-        head = by_index[group["nodes"][0]]
-        ports = {k: resolve_port(v, placement) for k, v in group["ports"].items()}
-        groups.append(GroupAddress(group["name"], group["role"], head.host, head.address, ports))
-    hosts = {k: by_index[v["node"]].address for k, v in plan["services"].items()}
-    ports = {k: resolve_port(v["port"], placement) for k, v in plan["services"].items()}
-    secrets = run.path / "secrets" if config["security"]["services"] == "secured" and ports else None
-    if config["services"]["where"] == "external":
-        for name in ("nats", "etcd"):
-            url = urlsplit(config["services"][name])
-            hosts[name], ports[name] = url.hostname or "", url.port or 0
-        keys = config["services"].get("keys")
-        secrets = Path(keys) if keys else None
-    frontends = [(by_index[f["node"]].address, resolve_port(f["port"], placement)) for f in _frontends(plan)]
+    if missing := sorted(_nodes_of(plan) - addresses.keys()):
+        raise WorkError(f"{run.path}/hosts has no address of node {missing[0]}: the job has not found its nodes")
+
+    def url(node: int, port: Port) -> str:
+        return f"http://{addresses[node][1]}:{resolve_port(port, placement)}"
+
+    def group(g: PlannedGroup) -> GroupAddress:
+        host, address = addresses[g.nodes[0]]
+        return GroupAddress(g.name, g.role, host, address, {k: resolve_port(v, placement) for k, v in g.ports.items()})
+
+    hosts = {name: addresses[service.node][1] for name, service in plan.services.items()}
+    ports = {name: resolve_port(service.port, placement) for name, service in plan.services.items()}
+    settings = plan.settings
+    secrets = run.path / "secrets" if settings.secured and ports else None
+    if settings.external_services:
+        for name, given in (("nats", settings.nats), ("etcd", settings.etcd)):
+            address = urlsplit(given or "")
+            hosts[name], ports[name] = address.hostname or "", address.port or 0
+        secrets = Path(settings.services_keys) if settings.services_keys else None
+    front = plan.frontend
     return Deployment(
         plan=plan,
-        groups=tuple(groups),
+        groups=tuple(map(group, plan.groups)),
         service_hosts=hosts,
         service_ports=ports,
-        endpoints=tuple(f"http://{address}:{port}" for address, port in frontends),
-        balancer=_balancer(plan, by_index[plan["frontend"]["node"]].address, placement),
+        endpoints=tuple(url(f.node, f.port) for f in front.replicas),
+        balancer=url(front.node, front.port) if front.balanced else None,
         secrets=secrets,
     )
 
 
-def _balancer(plan: dict[str, Any], address: str, placement: dict[str, Any]) -> str | None:
-    frontend = plan["frontend"]
-    return f"http://{address}:{resolve_port(frontend['port'], placement)}" if frontend.get("balanced") else None
-
-
-def _frontends(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    frontend = plan["frontend"]
-    found: list[dict[str, Any]] = frontend.get("replicas") or [frontend]
-    return found
+def _nodes_of(plan: Planned) -> set[int]:
+    """The nodes whose addresses a deployment has."""
+    services = {s.node for s in plan.services.values()}
+    frontends = {f.node for f in plan.frontend.replicas} | {plan.frontend.node}
+    return {g.nodes[0] for g in plan.groups} | services | frontends
 
 
 def etcd_client(deployment: Deployment, timeout: float = 5.0) -> Any:

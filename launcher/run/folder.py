@@ -7,14 +7,17 @@ runs/<name>-<jobid>/  plan.json job.sh hosts placement.json events.jsonl process
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launcher.base.errors import InputError, WorkError
+from launcher.run.planned import SCHEMA, Planned
 
 STAGES = ("who", "preflight", "kernels", "keys", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
+_MADE_BY = re.compile(r"made by sgl-launch ([\w.+-]+?)\.?$", re.M)
 # What the script writes, and an earlier attempt (or an earlier job of that number) has left: moved to
 # attempts/ before the script begins.
 SET_ASIDE = (
@@ -65,12 +68,29 @@ class RunFolder:
             return None
         return value if isinstance(value, dict) else None
 
-    def plan(self) -> dict[str, Any]:
-        """plan.json. Raises WorkError when the job has not written it yet."""
-        plan = self.json("plan.json")
+    def plan(self) -> Planned:
+        """plan.json. Raises WorkError when the job has not written it yet, and for one that is of another schema."""
+        plan = self.plan_or_none()
         if plan is None:
             raise WorkError(f"{self.path} has no plan.json: the job has not started yet")
         return plan
+
+    def plan_or_none(self) -> Planned | None:
+        """plan.json; None while the job has not written it. Raises WorkError for one that is of another schema."""
+        mapping = self.json("plan.json")
+        if mapping is None:
+            return None
+        made_by = self.made_by() if mapping.get("schema") != SCHEMA else ""
+        return Planned.read(mapping, f"{self.path}/plan.json", made_by)
+
+    def made_by(self) -> str:
+        """The version of sgl-launch that made the job's script; empty while that is not known."""
+        try:
+            with (self.path / "job.sh").open(encoding="utf-8", errors="replace") as f:
+                found = _MADE_BY.search(f.read(2000))
+        except OSError:
+            return ""
+        return found[1] if found else ""
 
     def placement(self) -> dict[str, Any] | None:
         return self.json("placement.json")
@@ -154,10 +174,13 @@ def _sweep_number(path: Path) -> int:
 
 
 def resolve_port(value: int | str, placement: Mapping[str, Any]) -> int:
-    """A port of plan.json as a number: `P+n` is n above the job's port base."""
+    """A port of plan.json as a number: `P+n` is n above the job's base. Raises WorkError while that is not known."""
     if isinstance(value, int):
         return value
-    return int(placement["port_base"]) + int(value.removeprefix("P+"))
+    base = placement.get("port_base")
+    if not isinstance(base, int):
+        raise WorkError("placement.json has no port_base: the job has not chosen its ports")
+    return base + int(value.removeprefix("P+"))
 
 
 def find_runs(runs: Path) -> list[RunFolder]:

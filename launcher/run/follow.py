@@ -77,8 +77,8 @@ def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[
 def _reached(run: RunFolder, events: list[Event], target: str) -> bool:
     reached = REACHED[target]
     if target == "warm":
-        plan = run.json("plan.json")
-        if plan and not plan["config"]["warmup"]["requests"]["enabled"]:
+        plan = run.plan_or_none()
+        if plan and not plan.settings.requests_enabled:
             reached = REACHED["ready"]
     return any((e.stage, e.state) in reached for e in events)
 

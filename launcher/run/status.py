@@ -7,11 +7,11 @@ import re
 import socket
 import time
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from launcher.base.errors import WorkError
 from launcher.run.folder import STAGES, Event, RunFolder
 from launcher.run.logtext import tail, that_matters
+from launcher.run.planned import Planned
 from launcher.run.probe import Answers, ask
 from launcher.run.state import JobState, expectations, is_local, job_state
 
@@ -79,7 +79,7 @@ def stage_of(events: list[Event]) -> str:
 def read_status(run: RunFolder, probe: bool = True) -> Status:
     """The status now. A source that does not answer leaves its part empty, and is named."""
     state, events = job_state(run), run.events()
-    plan = run.json("plan.json")
+    plan = run.plan_or_none()
     endpoint = run.json("endpoint.json") or {}
     failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
     answers = Answers()
@@ -126,26 +126,24 @@ def _ask(run: RunFolder, events: list[Event]) -> tuple[Answers, list[str]]:
     return ask(deployment), []
 
 
-def _ranks(
-    run: RunFolder, plan: dict[str, Any], events: list[Event], job: JobState, answers: Answers
-) -> list[RankStatus]:
+def _ranks(run: RunFolder, plan: Planned, events: list[Event], job: JobState, answers: Answers) -> list[RankStatus]:
     hosts = {n.index: n.host for n in run.nodes()}
     steady = (run.json("warmup.json") or {}).get("verdict", "warm") == "warm"
     ranks = []
-    for group in plan["groups"]:
-        name = group["name"]
+    for group in plan.groups:
+        name = group.name
         restarts = sum(e.stage == name and e.state == "restarting" for e in events)
         lease = (answers.leases or {}).get(name)
         health = answers.health.get(name, "")
         registered = None if answers.leases is None else lease is not None
         state = now(group_state(name, events, job, steady), health, registered)
-        for rank in group["ranks"]:
-            lines = tail(run.path / "logs" / f"{name}-{rank['rank']}.log")
-            one = RankStatus(name, rank["rank"], rank["node"], hosts.get(rank["node"], "-"), state, restarts=restarts)
+        for rank in group.ranks:
+            lines = tail(run.path / "logs" / f"{name}-{rank.rank}.log")
+            one = RankStatus(name, rank.rank, rank.node, hosts.get(rank.node, "-"), state, restarts=restarts)
             one = replace(one, line=that_matters(lines))
             if state == "starting" and any(_LOADING.search(line) for line in lines[-200:]):
                 one = replace(one, state="loading")
-            if rank["rank"] == 0:
+            if rank.rank == 0:
                 one = replace(one, health=health, registered=registered, lease=lease.left if lease else None)
             elif health:
                 one = replace(one, health="-")
@@ -183,21 +181,20 @@ def now(recorded: str, health: str, registered: bool | None) -> str:
     return recorded
 
 
-def _security(plan: dict[str, Any]) -> str:
+def _security(plan: Planned) -> str:
     """Who may connect to the services, in words."""
-    security = plan["config"].get("security", {})
-    if not plan["services"]:
+    if not plan.services:
         return "no services"
-    if security.get("services") != "secured":
+    if not plan.settings.secured:
         return "open: anyone on the network can connect to NATS and etcd"
-    nats = "password and TLS" if security.get("nats_tls") else "password"
+    nats = "password and TLS" if plan.settings.nats_tls else "password"
     return f"secured: etcd by certificate, NATS by {nats}"
 
 
-def _services(plan: dict[str, Any], events: list[Event], job: JobState) -> dict[str, str]:
+def _services(plan: Planned, events: list[Event], job: JobState) -> dict[str, str]:
     """State of NATS, etcd and frontend as recorded."""
     found = {}
-    for name in [*plan["services"], "frontend"]:
+    for name in [*plan.services, "frontend"]:
         states = {e.state for e in events if e.stage == name}
         if name == "frontend" and any((e.stage, e.state) == ("ready", "done") for e in events):
             states.add("ready")  # every request of that stage went through it

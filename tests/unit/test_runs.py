@@ -53,8 +53,14 @@ def test_json_files(folder: Path) -> None:
     assert run.json("plan.json") is None
     with pytest.raises(WorkError, match=r"has no plan\.json: the job has not started yet"):
         run.plan()
+    assert run.plan_or_none() is None
     run.write_json("plan.json", {"a": 1})
-    assert run.plan() == {"a": 1}
+    assert run.json("plan.json") == {"a": 1}
+    (run.path / "job.sh").write_text("#!/bin/bash\n# t: m on 2 nodes, made by sgl-launch 9.1.0.\n")
+    run.write_json("plan.json", {"schema": 2})
+    with pytest.raises(WorkError, match=r"a-L1/plan\.json: this run was made by sgl-launch 9\.1\.0 with plan schema 2"):
+        run.plan()
+    (run.path / "job.sh").unlink()
     (run.path / "plan.json").write_text('{"a": ')
     assert run.json("plan.json") is None
     (run.path / "plan.json").write_text("[1]")
