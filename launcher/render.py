@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 
 from launcher import __version__
+from launcher.base.counting import counted
 from launcher.base.files import data_path
-from launcher.base.portnames import Offset
-from launcher.base.words import quote
+from launcher.base.words import Joined, Ref, Word, quote
 from launcher.containers import container_command
-from launcher.engines import Worker
-from launcher.engines.services import nats_tls, secured
-from launcher.plan.components import Component
-from launcher.plan.model import Plan
-from launcher.plan.portcheck import fixed_ports
-from launcher.plan.show import to_json
+from launcher.engines.services import key_paths, secured
+from launcher.plan.model import Plan, RolePlan
+from launcher.plan.show import embedded
 from launcher.plan.slurm_options import sbatch_directives
-from launcher.run.folder import SET_ASIDE
+
+WIDTH = 120
+_CONTINUED = " \\\n    "
 
 
-def render(plan: Plan) -> str:
-    """The bash script of a plan, for Slurm or for this machine."""
+def render(plan: Plan, launcher: str = "sgl-launch") -> str:
+    """The bash script of a plan, for Slurm or for this machine.
+
+    `launcher` is the command that the script calls unless SGL_LAUNCH names another one.
+    """
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(data_path("templates")),
         undefined=jinja2.StrictUndefined,
@@ -36,12 +39,15 @@ def render(plan: Plan) -> str:
         comment_end_string="#%}",
         finalize=_only_quoted,
     )
-    env.filters.update(q=_q, words=_words, comment=_comment, verbatim=_verbatim, inline=_inline)
-    return env.get_template(f"{plan.cluster}.sh.j2").render(_variables(plan))
+    env.filters.update(
+        q=_q, words=_words, packed=_packed, inline=_inline, exports=_exports,
+        alternatives=_alternatives, ident=_ident, comment=_comment, verbatim=_Quoted,
+    )  # fmt: skip
+    return env.get_template("job.sh.j2").render(_variables(plan, launcher))
 
 
 class _Quoted(str):
-    """A text that is safe in the script: it went through a filter."""
+    """A text that is safe in the script: it went through a filter, or the launcher made it itself."""
 
 
 def _only_quoted(value: Any) -> Any:
@@ -55,14 +61,54 @@ def _q(value: Any) -> _Quoted:
     return _Quoted(quote(value))
 
 
+def _ident(value: str) -> _Quoted:
+    """A name of bash: of a variable or a function. Raises ValueError for anything else."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError(f"not a name in bash: {value!r}")
+    return _Quoted(value)
+
+
 def _words(values: Any) -> _Quoted:
-    """A command over several lines, a flag with its values on each."""
-    lines: list[list[str]] = [[]]
+    """A command over several lines, a flag with its values on each; flags whose values the job gives out share
+    lines."""
+    lines: list[str] = []
+    given = False  # whether the line before holds such flags alone
+    for flag in _by_flag(values):
+        text = " ".join(quote(word) for word in flag)
+        ours = bool(lines) and any(isinstance(word, (Ref, Joined)) for word in flag[1:])
+        if ours and given and len(lines[-1]) + len(text) < WIDTH - 8:
+            lines[-1] += f" {text}"
+        else:
+            lines.append(text)
+        given = ours
+    return _Quoted(_CONTINUED.join(lines))
+
+
+def _packed(values: Any) -> _Quoted:
+    """A command over several lines, as many flags to a line as fit."""
+    first, *others = (" ".join(quote(word) for word in flag) for flag in _by_flag(values))
+    return _Quoted(_CONTINUED.join([first, *_lines(others, " ", WIDTH - 8)]))
+
+
+def _by_flag(values: Any) -> list[list[Any]]:
+    """The words before the first flag, then each flag with its values."""
+    flags: list[list[Any]] = [[]]
     for value in values:
-        if isinstance(value, str) and value.startswith("--") and lines[-1]:
-            lines.append([])
-        lines[-1].append(quote(value))
-    return _Quoted(" \\\n    ".join(" ".join(line) for line in lines))
+        if isinstance(value, str) and value.startswith("--") and flags[-1]:
+            flags.append([])
+        flags[-1].append(value)
+    return flags
+
+
+def _lines(items: Sequence[str], between: str, width: int) -> list[str]:
+    """The items over lines, as many to a line as fit."""
+    lines: list[str] = []
+    for item in items:
+        if lines and len(lines[-1]) + len(between) + len(item) <= width:
+            lines[-1] += between + item
+        else:
+            lines.append(item)
+    return lines
 
 
 def _inline(values: Any) -> _Quoted:
@@ -70,127 +116,81 @@ def _inline(values: Any) -> _Quoted:
     return _Quoted(" ".join(quote(value) for value in values))
 
 
+def _exports(env: Mapping[str, Word]) -> _Quoted:
+    """NAME=value words for an export, as many to a line as fit."""
+    words = [f"{_ident(name)}={quote(value)}" for name, value in env.items()]
+    return _Quoted(_CONTINUED.join(_lines(words, " ", WIDTH - 12)))
+
+
+def _alternatives(names: Sequence[str]) -> _Quoted:
+    """A pattern of `case`."""
+    return _Quoted(" | ".join(_ident(name) for name in names))
+
+
 def _comment(value: Any) -> _Quoted:
     """A text inside a comment: one line, printable."""
     return _Quoted("".join(c if c.isprintable() else "?" for c in str(value)))
 
 
-def _verbatim(value: Any) -> _Quoted:
-    """A text that the launcher made itself (a port's arithmetic, a list of numbers, JSON)."""
-    return _Quoted(value)
-
-
-def _variables(plan: Plan) -> dict[str, Any]:
+def _variables(plan: Plan, launcher: str) -> dict[str, Any]:
     config = plan.config
+    slurm = plan.cluster == "slurm"
+    worker_env, roles = _shared_env(plan)
+    kernels = config.warmup.kernels if config.warmup.kernels.cache_dir else None
     return {
         "version": __version__,
+        "launcher": launcher,
         "plan": plan,
         "config": config,
-        "directives": sbatch_directives(plan) if plan.cluster == "slurm" else [],
-        "gpu_offset": _gpu_offset(plan),
-        "kinds": _kinds(plan),
+        "slurm": slurm,
+        "where": counted(plan.nodes, "node") if slurm else "this machine",
+        "directives": sbatch_directives(plan) if slurm else [],
         "container": container_command(config.container),
-        "plan_json": _plan_json(plan),
-        "fixed_ports": fixed_ports(plan),
-        "port_base": 0 if config.ports.base == "auto" else config.ports.base,
-        "port_value": _port_value,
-        "service_restarts": config.on_failure.max_restarts if config.on_failure.services == "restart" else 0,
-        "set_aside": " ".join(SET_ASIDE),
-        "kernel_nodes": _kernel_nodes(plan),
-        # the first worker of each role has compiled what all of them compile
-        "merge_nodes": sorted({role.groups[0].ranks[0].node for role in plan.roles}),
-        "file_word": _file_word,
-        "port_exports": _port_exports,
-        "named_workers": _named_workers(plan),
         "has_keys": secured(config) and bool(plan.services or config.services.where == "external"),
-        "watches_parts": any(role.command.part for role in plan.roles),
-        "nats_tls": nats_tls(config),
-        "rank_words": lambda numbers: _Quoted(quote(",".join(str(n) for n in numbers))),
-        "node_words": lambda group: _Quoted(quote(" ".join(str(n) for n in group.nodes))),
+        "keys": config.services.keys if config.services.where == "external" else Ref("${RUN}/secrets"),
+        "key_env": key_paths(config),
+        "worker_env": worker_env,
+        "roles": roles,
+        "kernels": kernels,
+        "processes": processes(plan),
+        "plan_json": _plan_json(plan),
     }
 
 
-def _kernel_nodes(plan: Plan) -> list[tuple[_Quoted, int, list[int]]]:
-    """Of each component its first node, which builds or unpacks the kernels that fit its kind, and the
-    other nodes of workers, which then unpack them. On this machine that is one. With a suffix for the names
-    of the steps."""
-    if plan.cluster == "local":
-        return [(_Quoted(""), 0, [])]
-    used = {r.node for g in plan.groups for r in g.ranks}
-    return [
-        (
-            _Quoted(f"-{number}" if plan.heterogeneous else ""),
-            c.first,
-            sorted(n for n in used if c.first < n < c.first + c.nodes),
-        )
-        for number, c in enumerate(plan.components)
-    ]
+def processes(plan: Plan) -> list[str]:
+    """What the script can become: its functions, by name."""
+    names = [*plan.services, *(role.name for role in plan.roles)]
+    names += ["frontend"] if plan.frontend.argv else []
+    names += ["balancer"] if plan.balancer else []
+    names += ["kernels"] if plan.config.warmup.kernels.cache_dir else []
+    return names
 
 
-def _kinds(plan: Plan) -> _Quoted:
-    """Which nodes are whose, in words."""
-
-    def span(c: Component) -> str:
-        return f"node {c.first}" if c.nodes == 1 else f"nodes {c.first} to {c.first + c.nodes - 1}"
-
-    return _Quoted(" and ".join(f"{span(c)} of {c.roles[0]}" for c in plan.components))
-
-
-def _gpu_offset(plan: Plan) -> _Quoted:
-    """Where the GPUs of `node` begin on this machine, as bash arithmetic."""
-    first, *others = plan.components
-    text = f"node * {first.gpus_per_node}"
-    for c in others:
-        text = f"node < {c.first} ? {text} : {c.gpus_before} + (node - {c.first}) * {c.gpus_per_node}"
-    return _Quoted(text)
-
-
-def _file_word(path: str) -> _Quoted:
-    """A path as bash; ~/ is the home of who runs the script."""
-    home = path.startswith("~/")
-    return _Quoted(("~/" if home else "") + quote(path[2:] if home else path))
+def _shared_env(plan: Plan) -> tuple[dict[str, Word], list[tuple[RolePlan, dict[str, Word]]]]:
+    """The environment that all roles have alike, and what each has beyond it."""
+    first, *others = [role.command.env for role in plan.roles]
+    shared = {k: v for k, v in first.items() if all(k in env and env[k] == v for env in others)}
+    own = [{k: v for k, v in role.command.env.items() if k not in shared} for role in plan.roles]
+    return shared, list(zip(plan.roles, own, strict=True))
 
 
 def _plan_json(plan: Plan) -> str:
-    """plan.json: a line a key and a group, so that the script stays short.
+    """The plan as it stands at the script's end: what is short on common lines, a line a group.
 
     It stands in a heredoc: no line of JSON can equal the delimiter.
     """
-
-    def line(value: Any) -> str:
-        return json.dumps(value, ensure_ascii=True)
-
-    lines = []
-    for key, value in to_json(plan).items():
-        if key == "groups":
-            value_text = "[\n" + ",\n".join("  " + line(g) for g in value) + "\n ]"
-        else:
-            value_text = line(value)
-        lines.append(f" {line(key)}: {value_text}")
-    return "{\n" + ",\n".join(lines) + "\n}"
-
-
-def _port_value(port: Any) -> _Quoted:
-    """A port as bash: a number, or above PORT_BASE."""
-    if port.fixed is not None:
-        return _Quoted(str(port.fixed))
-    return _Quoted(f"$((PORT_BASE + {port.offset}))")
-
-
-def _port_exports(ports: Mapping[str, Offset]) -> _Quoted:
-    """`NAME_PORT=value` words for an export, the values worked out where the line is read."""
-    return _Quoted(" ".join(f"{name.upper()}_PORT={_port_value(port)}" for name, port in ports.items()))
-
-
-def _named_workers(plan: Plan) -> list[_Quoted]:
-    """Words for an export a group whose address the frontend's command names."""
-    used = plan.frontend.names
-    lines = []
-    for group in plan.named_groups:
-        prefix = Worker(group.name, group.role).prefix
-        words = [f"{prefix}_ADDR=${{ADDR[{group.ranks[0].node}]}}"]
-        for name, port in group.ports.items():
-            if f"{prefix}_{name.upper()}_PORT" in used:
-                words.append(f"{prefix}_{name.upper()}_PORT={_port_value(port)}")
-        lines.append(_Quoted(" ".join(words)))
-    return lines
+    whole = embedded(plan)
+    config, groups = whole.pop("config"), whole.pop("groups")
+    items = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in whole.items()]
+    keys = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in config.items()]
+    return "\n".join(
+        [
+            "{" + ",\n ".join(_lines(items, ", ", WIDTH - 2)) + ",",
+            ' "groups": [',
+            ",\n".join(f"  {json.dumps(group)}" for group in groups),
+            " ],",
+            ' "config": {',
+            ",\n".join(f"  {line}" for line in _lines(keys, ", ", WIDTH - 3)),
+            " }}",
+        ]
+    )

@@ -185,12 +185,21 @@ class OnFailure(Part):
     )
     services: Literal["stop", "restart", "requeue"] = Field(
         default="stop",
-        description="NATS, etcd or the frontend ends: end the job, start it again at once in its "
-        "place with the data it had, or requeue the job.",
+        description="NATS or etcd ends: end the job, start it again at once in its place with the data it had, "
+        "or requeue the job.",
+    )
+    frontends: Literal["restart", "stop", "requeue"] = Field(
+        default="restart",
+        description="A frontend ends once the deployment has been ready: start it again (it has no state to lose), "
+        "end the job, or requeue it. Before it has been ready, the job ends.",
     )
     max_restarts: Annotated[int, Field(ge=0)] = Field(
         default=3,
-        description="Restarts of one worker group, or of one service; the next end is the job's.",
+        description="Restarts of one worker group, service or frontend within `window`; the next end is the job's.",
+    )
+    window: Seconds = Field(
+        default=600,
+        description="How long a restart counts, in seconds: what has run that long since is as good as new.",
     )
     max_requeues: Annotated[int, Field(ge=0)] = Field(
         default=2, description="Requeues of the job."

@@ -26,8 +26,8 @@ class File:
 class Command:
     """A process: its words, and the environment that it has beyond the job's.
 
-    `first` are the words of rank 0 of the deployment's first worker, where they differ. `part` is a
-    word of its child processes without which it is of no use, though it lives on.
+    `first` are the words of rank 0 of the deployment's first worker, where they differ. `part` is a pattern (grep -E)
+    of the command lines of child processes without which it is of no use, though it lives on; it must not match itself.
     """
 
     argv: tuple[Word, ...]

@@ -8,7 +8,7 @@ from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines import services
 from launcher.engines.base import Command, Context, flag_words, owned_problems, python
-from launcher.engines.sglang import server_env, server_words
+from launcher.engines.sglang import PART, server_env, server_words
 
 
 class DynamoEngine:
@@ -22,7 +22,7 @@ class DynamoEngine:
     def worker(self, context: Context, role_name: str, role: Role) -> Command:
         config = context.config
         words = [*python(config), "-m", "dynamo.sglang", *server_words(context, role_name, role)]
-        return Command((*words, *flag_words(role.args)), {**worker_env(config), **role.env})
+        return Command((*words, *flag_words(role.args)), {**worker_env(config), **role.env}, part=PART)
 
     def services(self, context: Context) -> dict[str, Command]:
         if context.config.services.where == "external":

@@ -21,7 +21,7 @@ from launcher.engines.base import Command, Context, File, owned_problems
 from launcher.engines.sglang import server_env, server_words
 
 SERVICE = {"prefill": "SGLangWorker", "aggregated": "SGLangWorker", "decode": "SGLangDecodeWorker"}
-PART = "dynamo.sdk.cli.serve_dynamo"  # each service's process (cli/serving.py); it is not restarted
+PART = "[d]ynamo.sdk.cli.serve_dynamo"  # each service's process (cli/serving.py); it is not restarted
 FILE = Ref("${RUN}/steps/${GROUP}-${RANK}.yaml")
 
 

@@ -26,6 +26,27 @@ def nats_tls(config: Config) -> bool:
     return secured(config) and config.security.nats_tls
 
 
+def key_paths(config: Config) -> dict[str, Word]:
+    """Variables with the paths of the job's keys, for NATS over TLS and Dynamo's request plane; KEYS is their
+    folder."""
+    env: dict[str, Word] = {}
+    if nats_tls(config):
+        env["NATS_TLS_CA_CERT_PATH"] = Ref("${KEYS}/ca.pem")
+        env["NATS_TLS_CLIENT_CERT_PATH"] = Ref("${KEYS}/client.pem")
+        env["NATS_TLS_CLIENT_KEY_PATH"] = Ref("${KEYS}/client.key")
+    if config.security.request_plane == "tls":
+        env["DYN_TCP_TLS_CERT_PATH"] = Ref("${KEYS}/server.pem")
+        env["DYN_TCP_TLS_KEY_PATH"] = Ref("${KEYS}/server.key")
+        env["DYN_TCP_TLS_CA_CERT_PATH"] = Ref("${KEYS}/ca.pem")
+        # what its certificate says, at whatever address
+        env["DYN_TCP_TLS_SERVER_NAME"] = "sgl-launch"
+        # only a client with the job's certificate is let in
+        env["DYN_TCP_TLS_CLIENT_CA_CERT_PATH"] = Ref("${KEYS}/ca.pem")
+        env["DYN_TCP_TLS_CLIENT_CERT_PATH"] = Ref("${KEYS}/client.pem")
+        env["DYN_TCP_TLS_CLIENT_KEY_PATH"] = Ref("${KEYS}/client.key")
+    return env
+
+
 def service_problems(config: Config, source: Source) -> list[Problem]:
     """Addresses are given if, and only if, NATS and etcd run elsewhere."""
     services, found = config.services, []

@@ -12,6 +12,9 @@ from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines.base import Command, Context, flag_words, owned_problems, python
 
+# Titles of SGLang's own processes (setproctitle): schedulers, the data-parallel controller above them, detokenizers
+PART = "[s]glang::"
+
 
 class SglangEngine:
     """Implements launcher.engines.base.Engine."""
@@ -29,7 +32,7 @@ class SglangEngine:
 
     def worker(self, context: Context, role_name: str, role: Role) -> Command:
         words = [*python(context.config), "-m", "sglang.launch_server", *server_words(context, role_name, role)]
-        return Command((*words, *flag_words(role.args)), {**server_env(), **role.env})
+        return Command((*words, *flag_words(role.args)), {**server_env(), **role.env}, part=PART)
 
     def services(self, context: Context) -> dict[str, Command]:
         return {}
@@ -100,5 +103,11 @@ def server_words(context: Context, role_name: str, role: Role) -> list[Word]:
 
 
 def server_env() -> dict[str, Word]:
-    """The address that SGLang advertises to the other side."""
-    return {"SGLANG_HOST_IP": Ref("${NODE_ADDR}"), "HOST_IP": Ref("${NODE_ADDR}")}
+    """The address that SGLang advertises to the other side, and no minutes of post-mortem before it ends: with its
+    defaults 0.5.16 slept, ran py-spy and waited for CUDA core dumps for 66 s after a scheduler had died."""
+    return {
+        "SGLANG_HOST_IP": Ref("${NODE_ADDR}"),
+        "HOST_IP": Ref("${NODE_ADDR}"),
+        "SGLANG_CUDA_COREDUMP_BEFORE_CRASH": "0",
+        "SGLANG_PYSPY_DUMP_BEFORE_CRASH": "0",
+    }

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 _CONNECT = 3.0  # seconds, for a frontend to take a connection
 _PASS_OVER = 2.0  # seconds, after one that it did not take
@@ -48,14 +49,13 @@ def room() -> int:
 
 class Balancer:
     """Serves until SIGTERM; then takes no more connections and ends when the frontends have closed the
-    last one, at a second SIGTERM or when the job's script (by its pid) is gone at once."""
+    last one, at a second SIGTERM at once."""
 
     def __init__(
-        self, targets: Sequence[Target], say: Callable[[str], None], script: str = "", most: int | None = None
+        self, targets: Sequence[Target], say: Callable[[str], None], most: int | None = None
     ) -> None:
         self.targets = targets
         self._say = say
-        self._script = script
         self._most = most or room()
         self._full = 0.0  # when it was last said
         self._running: set[asyncio.Task[None]] = set()
@@ -67,11 +67,7 @@ class Balancer:
         server = await asyncio.start_server(self._accept, "0.0.0.0", port, backlog=1024)
         shown = ", ".join(f"{t.host}:{t.port}" for t in self.targets)
         self._say(f"port {port} is answered by {shown}; {self._most} connections at once at most")
-        while not self._ended.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), 1.0)
-            if self._script and not Path("/proc", self._script).exists():
-                os._exit(143)
+        await self._ended.wait()
         server.close()
         while self._running:
             await asyncio.wait(self._running)
@@ -129,3 +125,17 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     with contextlib.suppress(OSError, RuntimeError):
         if writer.can_write_eof():
             writer.write_eof()
+
+
+def main(folder: str, port: str) -> None:
+    """Hand connections to this port on to the run's frontends, until SIGTERM and the last one's end."""
+    from launcher.run.deployment import read_deployment
+    from launcher.run.folder import RunFolder
+
+    urls = [urlsplit(url) for url in read_deployment(RunFolder(Path(folder))).endpoints]
+    targets = [Target(url.hostname or "", url.port or 0) for url in urls]
+    asyncio.run(Balancer(targets, lambda text: print(text, flush=True)).serve(int(port)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

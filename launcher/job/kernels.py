@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.base.errors import WorkError
+from launcher.plan.model import Plan
 from launcher.run.folder import RunFolder
+from launcher.run.planned import Planned
 
 if TYPE_CHECKING:
     from warmup.kernels import Manifest
@@ -42,26 +46,44 @@ def folder_name(manifest: Path, image: str | None) -> str:
     return hashlib.sha256(manifest.read_bytes() + (image or "").encode()).hexdigest()[:12]
 
 
-def prepare(run: RunFolder) -> int:
-    """Write kernels.json, kernels.name and python/warmup, which steps need; returns the number of shapes.
+def prepare(run: RunFolder, plan: Planned) -> dict[str, str]:
+    """Write kernels.json and python/warmup, which the kernel steps need; returns the variable that names the nodes'
+    folder for these kernels. Raises WorkError.
 
     The package goes along because the workers' container has nothing of ours.
     """
     import warmup.kernels
 
-    config = run.plan().config
-    manifest = manifest_of(config)
-    manifest.write(run.path / "kernels.json")
-    name = folder_name(run.path / "kernels.json", config["container"].get("image"))
-    (run.path / "kernels.name").write_text(name + "\n")
-    package = Path(warmup.kernels.__file__).parent
+    settings = plan.settings
+    try:
+        manifest = manifest_of(plan.config)
+        manifest.write(run.path / "kernels.json")
+    except warmup.kernels.ERRORS as e:
+        raise WorkError(str(e)) from None
+    name = folder_name(run.path / "kernels.json", settings.image)
     target = run.path / "python" / "warmup"
     target.mkdir(parents=True, exist_ok=True)
     (target / "__init__.py").write_text('"""Part of sgl-launch, for this job\'s steps."""\n')
     shutil.copytree(
-        package,
+        Path(warmup.kernels.__file__).parent,
         target / "kernels",
         ignore=shutil.ignore_patterns("__pycache__"),
         dirs_exist_ok=True,
     )
-    return len(manifest.shapes)
+    return {"SGLANG_DG_CACHE_DIR": f"{settings.kernels_local_dir}-{os.getuid()}/{name}"}
+
+
+def kernel_nodes(plan: Plan) -> list[tuple[str, int, list[int]]]:
+    """Of each component its first node, which builds or unpacks the kernels that fit its kind, and the other nodes
+    of workers, which then unpack them; before them a suffix for the steps' names. On this machine that is one."""
+    if plan.cluster == "local":
+        return [("", 0, [])]
+    used = {r.node for g in plan.groups for r in g.ranks}
+    return [
+        (
+            f"-{number}" if plan.heterogeneous else "",
+            c.first,
+            sorted(n for n in used if c.first < n < c.first + c.nodes),
+        )
+        for number, c in enumerate(plan.components)
+    ]

@@ -25,11 +25,11 @@ def make_keys(folder: Path, addresses: Sequence[str], nats_user: str, nats_tls: 
 
     `addresses` are the IP addresses that the services are reached at; the server's certificate
     holds for them and for loopback. The folder is 0700 and each file 0600 before its first byte.
-    Raises FileExistsError when the folder is there already.
+    Raises FileExistsError when a key is there already.
     """
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, exist_ok=True)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = _certificate("sgl-launch job CA", ca_key, None, ca_key, [])
     server_key = ec.generate_private_key(ec.SECP256R1())

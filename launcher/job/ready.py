@@ -9,23 +9,28 @@ model is listed though every request fails when a worker advertises an address t
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launcher.base.errors import WorkError
+from launcher.job.journal import Journal
 from launcher.job.requestplane import check_tls
 from launcher.run.deployment import Deployment, GroupAddress, etcd_client, expected_workers
-from launcher.run.folder import RunFolder
 from launcher.run.registry import Registration, registrations
 
-Say = Callable[[str], None]
+if TYPE_CHECKING:
+    import aiohttp
+
+    from warmup.requests import Worker
+
+_EVERY = 0.25  # seconds between two looks
 
 
-def wait_until_ready(run: RunFolder, deployment: Deployment, timeout: float, say: Say) -> None:
+async def wait_until_ready(deployment: Deployment, timeout: float, journal: Journal) -> None:
     """Returns when the deployment answers through every worker.
 
     Records an event for each worker. Raises WorkError after `timeout` seconds, naming the workers
@@ -33,124 +38,156 @@ def wait_until_ready(run: RunFolder, deployment: Deployment, timeout: float, say
     """
     begin = time.monotonic()
     if deployment.health is None:
-        _wait_registered(run, deployment, begin, timeout, say)
-        check_tls(deployment)
+        await _wait_registered(deployment, begin, timeout, journal)
+        await asyncio.to_thread(check_tls, deployment)
     elif deployment.health:
-        _wait_healthy(run, deployment, deployment.health, begin, timeout, say)
+        await wait_healthy(deployment.groups, deployment.health, begin + timeout, journal)
     else:
-        wait_for_chat(deployment, begin + timeout)
+        await wait_for_chat(deployment, begin + timeout)
         for group in deployment.groups:
-            run.add_event(group.name, "ready")
-        say(f"a chat was answered at {deployment.endpoint} ({time.monotonic() - begin:.1f} s)")
+            journal.event(group.name, "ready")
+        journal.say(f"a chat was answered at {deployment.endpoint} ({time.monotonic() - begin:.1f} s)")
         return
-    _prove(run, deployment, begin, timeout, say)
+    await _prove(deployment, begin, timeout, journal)
 
 
-def _wait_registered(run: RunFolder, deployment: Deployment, begin: float, timeout: float, say: Say) -> None:
-    waiting = {g.rpc: g for g in deployment.groups}
-    client = etcd_client(deployment)
-    error = ""
-    try:
-        while waiting:
+class Registry:
+    """The job's registrations in etcd. Connects anew after an error."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self._client: object | None = None
+        self._lock = asyncio.Lock()
+
+    async def found(self) -> list[Registration]:
+        """Those of now; raises pyetcd's and grpc's exceptions."""
+
+        def ask() -> list[Registration]:
+            self._client = self._client or etcd_client(self.deployment)
             try:
-                found: list[Registration] = registrations(client)
-                error = ""
-            except Exception as e:  # any of grpc's and pyetcd's: etcd may be back a moment later
-                found, error = [], f"; etcd: {type(e).__name__} {e}"
-            for registration in found:
-                group = waiting.pop(registration.address, None)
-                if group is not None:
-                    run.add_event(group.name, "registered", f"{registration.instance_id:x}")
-                    say(f"{group.name} on {group.host} registered ({time.monotonic() - begin:.1f} s)")
-            if waiting and time.monotonic() - begin > timeout:
-                missing = ", ".join(_described(run, g) for g in waiting.values())
-                raise WorkError(f"not registered after {timeout:.0f} s: {missing}{error}")
-            time.sleep(0.25)
-    finally:
-        client.close()
+                return registrations(self._client)
+            except Exception:
+                self._client = None
+                raise
+
+        async with self._lock:
+            return await asyncio.to_thread(ask)
 
 
-def _wait_healthy(
-    run: RunFolder, deployment: Deployment, path: str, begin: float, timeout: float, say: Say
-) -> None:
-    waiting = {g.name: g for g in deployment.groups}
-    last = ""
+async def _wait_registered(deployment: Deployment, begin: float, timeout: float, journal: Journal) -> None:
+    waiting = {g.rpc: g for g in deployment.groups}
+    registry, error = Registry(deployment), ""
     while waiting:
-        for group in list(waiting.values()):
-            last = health_error(group.url + path)
-            if not last:
-                del waiting[group.name]
-                run.add_event(group.name, "registered", group.url)
-                say(f"{group.name} on {group.host} is healthy ({time.monotonic() - begin:.1f} s)")
+        try:
+            found, error = await registry.found(), ""
+        except Exception as e:  # any of grpc's and pyetcd's: etcd may be back a moment later
+            found, error = [], f"; etcd: {type(e).__name__} {e}"
+        for registration in found:
+            group = waiting.pop(registration.address, None)
+            if group is not None:
+                journal.event(group.name, "registered", f"{registration.instance_id:x}")
+                journal.say(f"{group.name} on {group.host} registered ({time.monotonic() - begin:.1f} s)")
         if waiting and time.monotonic() - begin > timeout:
-            missing = ", ".join(_described(run, g) for g in waiting.values())
-            raise WorkError(f"not healthy after {timeout:.0f} s: {missing}; last answer: {last}")
-        time.sleep(0.25 if waiting else 0)
+            missing = ", ".join(described(journal.folder, g) for g in waiting.values())
+            raise WorkError(f"not registered after {timeout:.0f} s: {missing}{error}")
+        await asyncio.sleep(_EVERY if waiting else 0)
 
 
-def health_error(url: str) -> str:
+async def wait_healthy(groups: Sequence[GroupAddress], path: str, deadline: float, journal: Journal) -> None:
+    """Asks all groups side by side until each is healthy. Raises WorkError at `deadline` (monotonic seconds)."""
+    begin = time.monotonic()
+
+    async def wait(group: GroupAddress, session: aiohttp.ClientSession) -> str:
+        while error := await health_error(session, group.url + path, min(30.0, max(deadline - time.monotonic(), 1.0))):
+            if time.monotonic() > deadline:
+                return f"{described(journal.folder, group)}: {error}"
+            await asyncio.sleep(_EVERY)
+        journal.event(group.name, "registered", group.url)
+        journal.say(f"{group.name} on {group.host} is healthy ({time.monotonic() - begin:.1f} s)")
+        return ""
+
+    from warmup.requests.session import open_session
+
+    async with open_session() as session:
+        errors = await asyncio.gather(*(wait(group, session) for group in groups))
+    if missing := [e for e in errors if e]:
+        raise WorkError(f"not healthy after {time.monotonic() - begin:.0f} s: {', '.join(missing)}")
+
+
+async def health_error(session: aiohttp.ClientSession, url: str, timeout: float) -> str:
     """What is wrong there; empty when it answers 200. SGLang's /health generates a token, which
     takes as long as that does."""
+    import aiohttp
+
     try:
-        with urllib.request.urlopen(url, timeout=30):
-            return ""
-    except urllib.error.HTTPError as e:
-        return f"HTTP status {e.code}"
-    except (OSError, http.client.HTTPException) as e:
-        return str(getattr(e, "reason", e))
+        async with session.get(url, timeout=aiohttp.ClientTimeout(timeout)) as answer:
+            return "" if answer.status == 200 else f"HTTP status {answer.status}"
+    except asyncio.TimeoutError:
+        return f"no answer within {timeout:.0f} s"
+    except (aiohttp.ClientError, OSError) as e:
+        return str(e)
 
 
-def wait_for_chat(deployment: Deployment, deadline: float) -> None:
+async def wait_for_chat(deployment: Deployment, deadline: float) -> None:
     """Asks until a whole answer comes: the frontend of 2025 knows chats alone, and names no workers.
 
     Raises WorkError at `deadline` (of the monotonic clock).
     """
-    while error := _chat_error(deployment.endpoint, deployment.model):
-        if time.monotonic() > deadline:
-            raise WorkError(f"{deployment.endpoint} answers no chat: {error}")
-        time.sleep(0.5)
+    from warmup.requests.session import open_session
+
+    async with open_session() as session:
+        while error := await _chat_error(session, deployment.endpoint, deployment.model):
+            if time.monotonic() > deadline:
+                raise WorkError(f"{deployment.endpoint} answers no chat: {error}")
+            await asyncio.sleep(0.5)
 
 
-def _chat_error(endpoint: str, model: str) -> str:
+async def _chat_error(session: aiohttp.ClientSession, endpoint: str, model: str) -> str:
+    import aiohttp
+
     message = {"role": "user", "content": "Say something."}
     body = {"model": model, "messages": [message], "max_tokens": 4, "stream": True}
+    limit = aiohttp.ClientTimeout(600)  # the first one may wait for kernels that are compiled
     headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(f"{endpoint}/v1/chat/completions", json.dumps(body).encode(), headers)
+    url = f"{endpoint}/v1/chat/completions"
     try:
-        # the first one may wait for kernels that are compiled
-        with urllib.request.urlopen(request, timeout=600) as answer:
-            text: str = answer.read().decode(errors="replace")
-    except urllib.error.HTTPError as e:
-        return f"HTTP status {e.code}: {e.read(200).decode(errors='replace')}"
-    except (OSError, http.client.HTTPException) as e:
-        return str(getattr(e, "reason", e))
+        async with session.post(url, data=json.dumps(body), headers=headers, timeout=limit) as answer:
+            text = (await answer.read()).decode(errors="replace")
+            if answer.status != 200:
+                return f"HTTP status {answer.status}: {text[:200]}"
+    except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as e:
+        return str(e) or type(e).__name__
     return "" if '"choices"' in text and "[DONE]" in text and "event: error" not in text else f"not whole: {text[:200]}"
 
 
-def _described(run: RunFolder, group: GroupAddress) -> str:
-    return f"{group.name} on {group.host} (log {run.path}/logs/{group.name}-0.log)"
+def described(folder: Path, group: GroupAddress) -> str:
+    return f"{group.name} on {group.host} (log {folder}/logs/{group.name}-0.log)"
 
 
-def _prove(run: RunFolder, deployment: Deployment, begin: float, timeout: float, say: Say) -> None:
-    from warmup.requests import prove
-
+async def _prove(deployment: Deployment, begin: float, timeout: float, journal: Journal) -> None:
     ready: list[str] = []
     for endpoint in (*deployment.endpoints, *filter(None, [deployment.balancer])):
         left = timeout - (time.monotonic() - begin)
-        proof = prove(
-            endpoint,
-            deployment.model,
-            expected_workers=expected_workers(deployment),
-            time_limit=max(left, 1.0),
-            interval=0.25,
-        )
-        if not proof.ready:
-            raise WorkError(f"{endpoint}: {proof}")
+        text, names = await prove_at(endpoint, deployment, expected_workers(deployment), max(left, 1.0))
         # without Dynamo an answer does not name its workers: they are healthy, and answers come
-        names = [w.name for w in proof.answered] if proof.told_apart else [g.name for g in deployment.groups]
-        for name in names:
+        for name in names or [g.name for g in deployment.groups]:
             if name not in ready:
-                run.add_event(name, "ready")
+                journal.event(name, "ready")
                 ready.append(name)
         at = f" at {endpoint}" if len(deployment.endpoints) > 1 else ""
-        say(f"{proof}{at} ({time.monotonic() - begin:.1f} s)")
+        journal.say(f"{text}{at} ({time.monotonic() - begin:.1f} s)")
+
+
+async def prove_at(
+    endpoint: str, deployment: Deployment, workers: Sequence[Worker], limit: float
+) -> tuple[str, list[str]]:
+    """A request answered through each of these workers: the proof in words, and who answered (nobody, where workers
+    cannot be told apart). Raises WorkError after `limit` seconds."""
+    from warmup.requests import prove_async
+
+    proof = await prove_async(
+        endpoint, deployment.model, expected_workers=workers, time_limit=limit, interval=_EVERY
+    )
+    if not proof.ready:
+        raise WorkError(f"{endpoint}: {proof}")
+    return str(proof), [w.name for w in proof.answered] if proof.told_apart else []

@@ -2,95 +2,76 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import os
-import signal
 import time
-from collections.abc import Callable
-from dataclasses import replace
 
 from launcher.base.errors import WorkError
-from launcher.job.ready import health_error, wait_for_chat
-from launcher.job.warm import options_from_plan
+from launcher.job.journal import Journal
+from launcher.job.ready import Registry, prove_at, wait_for_chat, wait_healthy
+from launcher.job.warm import sweep_one
 from launcher.run.deployment import Deployment, GroupAddress, etcd_client
-from launcher.run.folder import RunFolder
-from launcher.run.registry import Registration, forget, registrations
+from launcher.run.registry import Registration, forget
 
 
-def bring_back(run: RunFolder, deployment: Deployment, name: str, timeout: float, say: Callable[[str], None]) -> None:
+async def bring_back(deployment: Deployment, name: str, timeout: float, journal: Journal, warm: bool) -> None:
     """Take the dead worker off the list, wait for the new one, have it answer and warm it.
 
     Records its states as events. Raises WorkError when that takes longer than `timeout` seconds.
     """
-    from warmup.requests import Worker, prove
-    from warmup.requests import run as sweep
+    from warmup.requests import Worker
 
     group = next(g for g in deployment.groups if g.name == name)
     begin = time.monotonic()
     role = "agg" if group.role == "aggregated" else group.role
     if deployment.health == "":
-        wait_for_chat(deployment, begin + timeout)
-        run.add_event(name, "ready")
-        say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
+        await wait_for_chat(deployment, begin + timeout)
+        journal.event(name, "ready")
+        journal.say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
         return
     if deployment.health is not None:
-        _wait_healthy(group, deployment.health, begin + timeout)
-        run.add_event(name, "registered", group.url)
+        await wait_healthy([group], deployment.health, begin + timeout, journal)
         worker = Worker(role, name)
     else:
-        client = etcd_client(deployment)
-        try:
-            known = {int(e.detail, 16) for e in run.events() if (e.stage, e.state) == (name, "registered")}
-            # without etcd, which may be away for a moment, its lease ends by itself
-            with contextlib.suppress(Exception):
-                if forget(client, group.rpc, known):
-                    run.add_event(name, "deregistered")
-            found = _wait_registered(client, group, begin + timeout)
-        finally:
-            client.close()
-        run.add_event(name, "registered", f"{found.instance_id:x}")
+        known = {int(e.detail, 16) for e in journal.events if (e.stage, e.state) == (name, "registered")}
+        # without etcd, which may be away for a moment, its lease ends by itself
+        with contextlib.suppress(Exception):
+            if await asyncio.to_thread(_forget, deployment, group.rpc, known):
+                journal.event(name, "deregistered")
+        found = await _wait_registered(deployment, group, begin + timeout)
+        journal.event(name, "registered", f"{found.instance_id:x}")
         worker = Worker(role, name, instance_id=found.instance_id, address=group.rpc)
     left = max(timeout - (time.monotonic() - begin), 1.0)
-    proof = prove(deployment.endpoint, deployment.model, expected_workers=[worker], time_limit=left)
-    if not proof.ready:
-        raise WorkError(f"{name} is back but does not answer: {proof}")
-    run.add_event(name, "ready")
-    if deployment.plan.settings.requests_enabled:
-        options = options_from_plan(deployment.plan)
-        report = sweep(
-            deployment.endpoint,
-            model=deployment.model,
-            options=replace(options, time_limit=left),
-            expected_workers=[worker],
-        )
-        run.add_event(name, "warm" if report.verdict.warm else "ready", report.verdict.state)
-    say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
+    try:
+        await prove_at(deployment.endpoint, deployment, [worker], left)
+    except WorkError as e:
+        raise WorkError(f"{name} is back but does not answer: {e}") from None
+    journal.event(name, "ready")
+    if warm:
+        verdict = await sweep_one(deployment, worker, left)
+        if verdict == "warm":
+            journal.event(name, "warm")
+        else:
+            journal.event(name, "not warm", verdict)
+            journal.say(f"{name} answers but is not warm: {verdict}")
+    journal.say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
 
 
-def tell_keeper(run: RunFolder, name: str, why: str) -> None:
-    """The group that was started again does not serve: its keeper, who started this process, ends it
-    and goes by on_failure.workers once more."""
-    keeper = (run.path / "steps" / f"{name}.keeper").read_text().strip()
-    if keeper == str(os.getppid()):
-        run.add_event(name, "lost", why)
-        os.kill(os.getppid(), signal.SIGUSR1)
+def _forget(deployment: Deployment, address: str, known: set[int]) -> bool:
+    client = etcd_client(deployment)
+    try:
+        return forget(client, address, known)
+    finally:
+        client.close()
 
 
-def _wait_healthy(group: GroupAddress, path: str, deadline: float) -> None:
-    while error := health_error(group.url + path):
-        if time.monotonic() > deadline:
-            raise WorkError(f"{group.name} was started again but is not healthy: {error}")
-        time.sleep(0.25)
-
-
-def _wait_registered(client: object, group: GroupAddress, deadline: float) -> Registration:
+async def _wait_registered(deployment: Deployment, group: GroupAddress, deadline: float) -> Registration:
+    registry = Registry(deployment)
     while True:
-        try:
-            for registration in registrations(client):
+        with contextlib.suppress(Exception):  # etcd may be away for a moment
+            for registration in await registry.found():
                 if registration.address == group.rpc:
                     return registration
-        except Exception:  # etcd may be away for a moment
-            pass
         if time.monotonic() > deadline:
             raise WorkError(f"{group.name} was started again but has not registered")
-        time.sleep(0.25)
+        await asyncio.sleep(0.25)

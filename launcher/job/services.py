@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from launcher.base.errors import WorkError
@@ -37,7 +38,8 @@ async def nats_connection(deployment: Deployment) -> Any:
     return await nats.connect(f"tls://{address}", tls=context, **options)
 
 
-async def _ask_nats(deployment: Deployment) -> None:
+async def ask_nats(deployment: Deployment) -> None:
+    """One message there and back; raises nats' exceptions."""
     client = await nats_connection(deployment)
     try:
         subscription = await client.subscribe("sgl-launch.ready")
@@ -48,40 +50,45 @@ async def _ask_nats(deployment: Deployment) -> None:
         await client.close()
 
 
-def _ask_etcd(deployment: Deployment) -> None:
-    client = etcd_client(deployment, timeout=2)
-    try:
-        client.put("sgl-launch/ready", "1")
-        client.get("sgl-launch/ready")
-    finally:
-        client.close()
+async def ask_etcd(deployment: Deployment) -> None:
+    """One key written and read; raises pyetcd's exceptions."""
+
+    def ask() -> None:
+        client = etcd_client(deployment, timeout=2)
+        try:
+            client.put("sgl-launch/ready", "1")
+            client.get("sgl-launch/ready")
+        finally:
+            client.close()
+
+    await asyncio.to_thread(ask)
 
 
-def wait_for_services(deployment: Deployment, timeout: float) -> dict[str, float]:
-    """Ask NATS and etcd until both answer; returns the seconds each took.
+ASK: dict[str, Callable[[Deployment], Awaitable[None]]] = {"nats": ask_nats, "etcd": ask_etcd}
+
+
+async def wait_for_services(
+    deployment: Deployment, timeout: float, answered: Callable[[str, float], None]
+) -> None:
+    """Ask NATS and etcd, side by side, until both answer; `answered` is told the name and the seconds it took.
 
     Raises WorkError when one does not within `timeout` seconds, with its last answer.
     """
-    import nats  # noqa: F401 - what is not installed is said at once, not after `timeout`
-    import pyetcd  # noqa: F401
-
     begin = time.monotonic()
-    took: dict[str, float] = {}
-    last: dict[str, str] = {}
-    while len(took) < 2:
-        for name in ("nats", "etcd"):
-            if name in took:
-                continue
+
+    async def wait(name: str) -> None:
+        while True:
             try:
-                if name == "nats":
-                    asyncio.run(_ask_nats(deployment))
-                else:
-                    _ask_etcd(deployment)
-                took[name] = time.monotonic() - begin
+                await ASK[name](deployment)
+                break
             except Exception as e:  # every client library has its own; all mean "not yet"
-                last[name] = f"{type(e).__name__} {e}".strip()
-        if len(took) < 2 and time.monotonic() - begin > timeout:
-            missing = ", ".join(f"{n} ({last[n]})" for n in last if n not in took)
-            raise WorkError(f"no answer within {timeout:.0f} s from {missing}")
-        time.sleep(0.1 if len(took) < 2 else 0)
-    return took
+                if isinstance(e, ImportError):
+                    raise WorkError(f"sgl-launch is installed without a part that it needs: {e}") from None
+                if time.monotonic() - begin > timeout:
+                    where = f"{deployment.service_hosts[name]}:{deployment.service_ports[name]}"
+                    said = f"{type(e).__name__} {e}".strip()
+                    raise WorkError(f"{name} did not answer at {where} within {timeout:.0f} s ({said})") from None
+            await asyncio.sleep(0.1)
+        answered(name, time.monotonic() - begin)
+
+    await asyncio.gather(*map(wait, ASK))

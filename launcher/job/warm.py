@@ -1,14 +1,25 @@
-"""The request sweep of a job: sized from its plan, its workers known by name."""
+"""The request sweep of a job: sized from its plan, its workers known by name.
+
+It runs in a thread with an event loop of its own: what it measures must not wait for the supervisor's work.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import io
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from launcher.job.journal import Journal
 from launcher.run.deployment import Deployment, expected_workers
 from launcher.run.planned import Planned
 
 if TYPE_CHECKING:
-    from warmup.requests import Options, Progress, Report
+    from warmup.requests import Options, Report, Worker
+
+T = TypeVar("T")
 
 
 def options_from_plan(plan: Planned) -> Options:
@@ -33,14 +44,72 @@ def options_from_plan(plan: Planned) -> Options:
     return Options(limits=limits, sizing=Sizing(axes=axes), time_limit=wish["timeout"])
 
 
-def warm_up(deployment: Deployment, progress: Progress | None = None) -> Report:
-    """Run the sweep. Whatever happens ends in the report's verdict."""
-    from warmup.requests import run
+async def sweep_all(deployment: Deployment, limit: float, journal: Journal) -> Report:
+    """The whole sweep, at most `limit` seconds of it; its table goes to the job's output."""
+    from warmup.requests import run_async
+    from warmup.requests.show import Live, show
 
-    return run(
-        deployment.endpoint,
-        model=deployment.model,
-        options=options_from_plan(deployment.plan),
-        expected_workers=expected_workers(deployment),
-        progress=progress,
+    async def sweep() -> Report:
+        with Live() as live:
+            return await run_async(
+                deployment.endpoint,
+                model=deployment.model,
+                options=replace(options_from_plan(deployment.plan), time_limit=limit),
+                expected_workers=expected_workers(deployment),
+                progress=live,
+            )
+
+    report = await in_own_loop(sweep)
+    text = io.StringIO()
+    show(report, text)
+    for line in text.getvalue().splitlines():
+        journal.say(line)
+    return report
+
+
+async def sweep_one(deployment: Deployment, worker: Worker, limit: float) -> str:
+    """The sweep through one worker: "warm", or the verdict with its reasons."""
+    from warmup.requests import run_async
+
+    options = replace(options_from_plan(deployment.plan), time_limit=limit)
+    report = await in_own_loop(
+        lambda: run_async(deployment.endpoint, model=deployment.model, options=options, expected_workers=[worker])
     )
+    return "warm" if report.verdict.warm else ": ".join([report.verdict.state, *report.verdict.reasons[:3]])
+
+
+async def in_own_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of a coroutine that runs in a thread of its own; cancelled with the one that waits."""
+    here = asyncio.get_running_loop()
+    done: asyncio.Future[T] = here.create_future()
+    inner = asyncio.new_event_loop()
+    task: asyncio.Task[T] | None = None
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if not done.done():
+            if error is None:
+                done.set_result(result)  # type: ignore[arg-type]
+            else:
+                done.set_exception(error)
+
+    def body() -> None:
+        nonlocal task
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            task = inner.create_task(make())
+            result = inner.run_until_complete(task)
+        except asyncio.CancelledError:
+            error = RuntimeError("cancelled")
+        except BaseException as e:
+            error = e  # handed on to the one that waits
+        finally:
+            inner.close()
+        here.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=body, name="sweep", daemon=True).start()
+    try:
+        return await done
+    except asyncio.CancelledError:
+        inner.call_soon_threadsafe(lambda: task and task.cancel())
+        raise

@@ -70,6 +70,19 @@ def to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
+def embedded(plan: Plan) -> dict[str, Any]:
+    """The plan at the end of the job script: as plan.json, without the commands, which the script's functions are."""
+    whole = to_json(plan)
+    for part in (*whole["groups"], *whole["services"].values(), whole["frontend"]):
+        for key in ("argv", "env", "file", "ranks"):
+            part.pop(key, None)
+    # defaults are the same where the script runs: the versions are compared there
+    whole["config"] = plan.config.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    if plan.only_kernels:
+        whole["only_kernels"] = True
+    return whole
+
+
 def _service_values(plan: Plan, node: int) -> dict[str, str]:
     ports = {p.upper() + "_PORT": str(v) for p, v in plan.service_ports.items()}
     return {**ports, "NODE_ADDR": f"<node{node}>", "SERVICES_ADDR": f"<node{plan.services_node}>"}

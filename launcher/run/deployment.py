@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,13 @@ def read_deployment(run: RunFolder) -> Deployment:
         raise WorkError(f"{run.path.name} has no addresses yet: the job has not found its nodes")
     if missing := sorted(_nodes_of(plan) - addresses.keys()):
         raise WorkError(f"{run.path}/hosts has no address of node {missing[0]}: the job has not found its nodes")
+    return deployment_of(plan, addresses, placement, run.path)
+
+
+def deployment_of(
+    plan: Planned, addresses: Mapping[int, tuple[str, str]], placement: Mapping[str, Any], folder: Path
+) -> Deployment:
+    """`addresses` are (host name, address) by node index, `folder` is the run's."""
 
     def url(node: int, port: Port) -> str:
         return f"http://{addresses[node][1]}:{resolve_port(port, placement)}"
@@ -88,7 +96,7 @@ def read_deployment(run: RunFolder) -> Deployment:
     hosts = {name: addresses[service.node][1] for name, service in plan.services.items()}
     ports = {name: resolve_port(service.port, placement) for name, service in plan.services.items()}
     settings = plan.settings
-    secrets = run.path / "secrets" if settings.secured and ports else None
+    secrets = folder / "secrets" if settings.secured and ports else None
     if settings.external_services:
         for name, given in (("nats", settings.nats), ("etcd", settings.etcd)):
             address = urlsplit(given or "")

@@ -35,6 +35,7 @@ class Settings:
     timeout_drain: float = _key("timeouts.drain", 60)
     on_failure_workers: str = _key("on_failure.workers", "restart")
     on_failure_services: str = _key("on_failure.services", "stop")
+    on_failure_frontends: str = _key("on_failure.frontends", "restart")
     max_restarts: int = _key("on_failure.max_restarts", 3)
     max_requeues: int = _key("on_failure.max_requeues", 2)
     requests_enabled: bool = _key("warmup.requests.enabled", True)

@@ -1,0 +1,144 @@
+"""The first moments and the last line of `sgl-launch job run SCRIPT`.
+
+Signals are taken and the record is open before anything that can fail is imported; whatever ends this process by
+itself, the record's last line says so.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+_NAMES = {signal.SIGTERM: "TERM", signal.SIGINT: "INT", signal.SIGUSR2: "USR2"}
+_WRITE = 2.0  # seconds for the last lines, on storage that may hang
+_early: list[str] = []
+
+
+def main(script: str) -> NoReturn:
+    """Supervise the job; ends the process with the job's exit status."""
+    for number in _NAMES:
+        signal.signal(number, lambda n, _: _early.append(_NAMES[signal.Signals(n)]))
+    from launcher.job.journal import Journal  # standard library alone
+
+    try:
+        folder = _run_folder()
+    except (KeyError, OSError) as e:
+        print(f"sgl-launch: job run: {e} (a job's own script starts it: `sbatch job.sh`)", file=sys.stderr)
+        os._exit(2)
+    journal = Journal(folder)
+    code = 1
+    try:
+        code = _run(Path(script), folder, journal)
+    except BaseException as e:  # what nobody has thought of ends the job too
+        journal.fail(journal.stage or "start", _said(e))
+    journal.event("stop", "done", f"exit status {code}")
+    journal.say(f"stopped, exit status {code}{f': {journal.failure}' if journal.failure else ''}")
+    journal.close(_WRITE)
+    os._exit(code)  # threads that wait for storage or a peer hold up nothing
+
+
+def _run(script: Path, folder: Path, journal: object) -> int:
+    from launcher.job.journal import Journal
+
+    assert isinstance(journal, Journal)
+    if not _early:
+        import asyncio
+
+        from launcher.job.script import plan_of_script
+        from launcher.job.supervise import Supervisor
+        from launcher.run.folder import RunFolder
+
+        job_id = os.environ["JOB_ID"]
+        (folder / "job.sh").write_bytes(script.read_bytes())
+        plan = plan_of_script(script)
+        run = RunFolder(folder)
+        run.write_json("plan.json", _plan_json(plan))
+        journal.say(f"{plan.config.name}, job {job_id}, run folder {folder}")
+        _secrets(folder, plan)
+
+        async def supervise() -> int:
+            supervisor = Supervisor(plan, run, job_id, journal)
+            loop = asyncio.get_running_loop()
+            for number, name in _NAMES.items():
+                loop.add_signal_handler(number, supervisor.signalled, name)
+            for name in _early:
+                supervisor.signalled(name)
+            return await supervisor.supervise()
+
+        runner = asyncio.new_event_loop()
+        return runner.run_until_complete(supervise())
+    journal.event("start", "cancelled", f"SIG{_early[0]}")
+    journal.failure = f"ended by SIG{_early[0]} before it began"
+    return 1 if _early[0] == "USR2" else 130 if _early[0] == "INT" else 143
+
+
+def _plan_json(plan: object) -> dict[str, object]:
+    from launcher.plan.model import Plan
+    from launcher.plan.show import to_json
+
+    assert isinstance(plan, Plan)
+    return to_json(plan)
+
+
+def _secrets(folder: Path, plan: object) -> None:
+    from launcher.base.errors import WorkError
+    from launcher.job.environment import write_secrets
+    from launcher.plan.model import Plan
+
+    assert isinstance(plan, Plan)
+    (folder / "secrets").mkdir(mode=0o700)
+    if problems := write_secrets(folder / "secrets", plan.config.env_from, os.environ):
+        raise WorkError("; ".join(problems))
+
+
+def _run_folder() -> Path:
+    """The run's folder, new or made by `submit`, with what an earlier attempt left set aside. Raises OSError for one
+    that is another user's, KeyError outside a job."""
+    import shutil
+
+    folder = Path(os.environ["RUN"])
+    os.umask(0o027)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{folder} belongs to somebody else: refused")
+    shutil.rmtree(folder / "secrets", ignore_errors=True)
+    _set_aside(folder)
+    for name in ("logs", "steps"):
+        (folder / name).mkdir(exist_ok=True)
+    return folder
+
+
+def _set_aside(folder: Path) -> None:
+    """Move what an earlier attempt of this job left (it was requeued), or a job of the same number (the cluster's
+    numbers began anew), to attempts/."""
+    from launcher.run.folder import SET_ASIDE
+
+    events = folder / "events.jsonl"
+    if not (events.exists() and events.stat().st_size):
+        return
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    name = str(restarts - 1) if restarts else time.strftime("before-%Y%m%dT%H%M%S")
+    aside, turn = folder / "attempts" / name, 0
+    while aside.exists():
+        aside, turn = folder / "attempts" / f"{name}.{turn + 1}", turn + 1
+    aside.mkdir(parents=True)
+    for file in SET_ASIDE:
+        if (folder / file).exists():
+            (folder / file).rename(aside / file)
+
+
+def _said(error: BaseException) -> str:
+    """The reason in a sentence."""
+    kind = type(error).__name__
+    if kind in ("WorkError", "InputError"):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'system'}: {error.strerror or error}"
+    if isinstance(error, ImportError):
+        return f"sgl-launch is installed without a part that it needs: {error}"
+    return f"a mistake in sgl-launch ({kind}: {error}); please report it"

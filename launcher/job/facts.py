@@ -1,0 +1,145 @@
+"""What nodes say of themselves, and what follows from it: addresses and a block of ports. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from launcher.base.errors import WorkError
+from launcher.base.portnames import FIRST, LAST
+
+# made by container runtimes, virtual machines and USB devices: no way to another node
+_INNER = re.compile(r"(lo|docker|br-|virbr|veth|cni|cali|flannel|podman|lxc|lxd|vnet|tap|usb|idrac|enx)", re.I)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One node. `addresses` are (interface, IPv4 address, scope), `links` the interfaces that are up, `routes` those
+    of default routes, `ports` what something listens on, `gpus` its CUDA_VISIBLE_DEVICES or "all"."""
+
+    host: str
+    addresses: tuple[tuple[str, str, str], ...] = ()
+    links: frozenset[str] = frozenset()
+    routes: tuple[str, ...] = ()
+    ports: frozenset[int] = frozenset()
+    gpus: str = "all"
+
+
+class FactsReader:
+    """Collects a node's lines until it has said all. `fault` is what a node says it lacks."""
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, list[tuple[str, str, str]]] = {}
+        self._links: dict[str, set[str]] = {}
+        self._routes: dict[str, list[str]] = {}
+        self._ports: dict[str, frozenset[int]] = {}
+        self.whole: dict[str, Facts] = {}
+        self.faults: dict[str, str] = {}
+
+    def take(self, kind: str, words: Sequence[str]) -> None:
+        """One line of templates/node.sh, without its mark. What has another shape is left out."""
+        host, rest = (words[0], words[1:]) if words else ("", ())
+        if kind == "address" and len(rest) == 3:
+            self._addresses.setdefault(host, []).append((rest[0], rest[1], rest[2]))
+        elif kind == "link" and rest:
+            self._links.setdefault(host, set()).add(rest[0])
+        elif kind == "route" and rest:
+            self._routes.setdefault(host, []).append(rest[0])
+        elif kind == "ports":
+            self._ports[host] = frozenset(_hex_ports(rest[0] if rest else ""))
+        elif kind == "fault":
+            self.faults[host] = " ".join(rest)
+        elif kind == "facts" and rest:
+            self.whole[host] = Facts(
+                host,
+                tuple(self._addresses.get(host, ())),
+                frozenset(self._links.get(host, ())),
+                tuple(self._routes.get(host, ())),
+                self._ports.get(host, frozenset()),
+                rest[0],
+            )
+
+
+def _hex_ports(text: str) -> Iterable[int]:
+    for word in text.split(","):
+        if re.fullmatch(r"[0-9A-Fa-f]{1,4}", word):
+            yield int(word, 16)
+
+
+def choose_address(facts: Facts, interface: str | None) -> tuple[str, str]:
+    """(address, interface) by which other nodes reach this one: the interface asked for, else the default route's,
+    else the first that can lead to another node. Raises WorkError naming the node and what it has."""
+    by_scope = sorted(facts.addresses, key=lambda a: a[2] != "global")
+    if interface is not None:
+        for name, address, _ in by_scope:
+            if name == interface or address == interface:
+                return address, name
+        raise WorkError(
+            f"node {facts.host}: interface {interface} has no IPv4 address; set network.interface to one of: "
+            f"{', '.join(dict.fromkeys(a[0] for a in facts.addresses)) or 'none has one'}"
+        )
+    usable = [a for a in by_scope if _leads_out(a[0], a[1], facts)]
+    for route in facts.routes:
+        for name, address, _ in usable:
+            if name == route:
+                return address, name
+    if usable:
+        return usable[0][1], usable[0][0]
+    shown = ", ".join(f"{name} {address}" for name, address, _ in facts.addresses)
+    raise WorkError(
+        f"node {facts.host}: no IPv4 address by which other nodes can reach it (it has {shown or 'none'}); "
+        "set network.interface"
+    )
+
+
+def _leads_out(interface: str, address: str, facts: Facts) -> bool:
+    ip = ipaddress.ip_address(address)
+    inner = _INNER.match(interface) and interface not in facts.routes and not interface.startswith("enxp")
+    return not (ip.is_loopback or ip.is_link_local or inner) and interface in facts.links
+
+
+def check_distinct(addresses: Mapping[str, str]) -> None:
+    """Raises WorkError when two nodes have the same address (host name -> address)."""
+    seen: dict[str, str] = {}
+    for host, address in addresses.items():
+        if address in seen:
+            raise WorkError(
+                f"nodes {seen[address]} and {host} have the same address {address} on the interface that was chosen; "
+                "set network.interface to one whose addresses differ"
+            )
+        seen[address] = host
+
+
+def choose_ports(
+    number: int,
+    block: int,
+    base: int | None,
+    listening: Mapping[str, frozenset[int]],
+    fixed: Sequence[tuple[str, int, str]],
+) -> int:
+    """The first port of a block that is free on every node. It starts from the job's `number`, so that jobs which
+    start together look at different blocks; `base` is the config's own choice.
+
+    `fixed` are (host, port, key of the config) outside the block. Raises WorkError naming what is taken where.
+    """
+    for host, port, key in fixed:
+        if port in listening.get(host, ()):
+            raise WorkError(f"port {port} ({key}) is taken on {host}; choose another one or auto")
+    taken = {port for ports in listening.values() for port in ports} | {port for _, port, _ in fixed}
+
+    def free(first: int) -> bool:
+        return not any(first <= port < first + block for port in taken)
+
+    if base is not None:
+        if not free(base):
+            where = sorted(p for p in taken if base <= p < base + block)
+            raise WorkError(f"ports {base}..{base + block - 1} (ports.base) are not free: {where[0]} is taken")
+        return base
+    blocks = (LAST + 1 - FIRST) // block
+    for turn in range(blocks):
+        first = FIRST + (number + turn) % blocks * block
+        if free(first):
+            return first
+    raise WorkError(f"no block of {block} ports between {FIRST} and {LAST} is free on all nodes; set ports.base")

@@ -1,0 +1,221 @@
+"""The job's nodes: one agent on each (templates/node.sh), what it says, and which node has which place in the plan."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from launcher.base.errors import WorkError
+from launcher.base.files import data_path
+from launcher.job.child import Child, run_program
+from launcher.job.facts import Facts, FactsReader, check_distinct, choose_address
+from launcher.job.steps import Place, labelled, srun_words
+from launcher.plan.model import Plan
+
+SPARE_LIMIT = 20.0  # seconds that a node has to answer where another can take its place
+_PONG = 5.0  # seconds
+
+Said = Callable[[str, dict[str, set[int]]], None]
+
+
+@dataclass
+class Agent:
+    """One step of agents: its process, and the hosts that it covers."""
+
+    child: Child
+    hosts: tuple[str, ...]
+    said: list[str] = field(default_factory=list)
+
+
+class Nodes:
+    """Raises WorkError where nodes cannot be had. `on_engine` is told (host, {GROUP/RANK: pids}) when the engines'
+    own processes on a host have changed."""
+
+    def __init__(
+        self, plan: Plan, env: Mapping[str, str], words: Sequence[str], on_engine: Said
+    ) -> None:
+        self._plan, self._env, self._on_engine = plan, dict(env), on_engine
+        self._mark = f"sgl-launch-{secrets.token_hex(4)}"
+        text = (data_path("templates") / "node.sh").read_text(encoding="utf-8")
+        self._words = ["bash", "-c", text, "node", self._mark, *words]
+        self._reader = FactsReader()
+        self._agents: list[Agent] = []
+        self._changed = asyncio.Event()
+        self._pongs: dict[str, asyncio.Event] = {}
+        self.hosts: list[str] = []
+        """The allocation's host names in Slurm's order."""
+        self.places: list[Place] = []
+        """By index in the plan; spare nodes after them."""
+        self.left_out: list[str] = []
+
+    # --- finding them ------------------------------------------------------------------------------------------------
+
+    async def find(self, limit: float) -> None:
+        """Start the agents and wait until every node has said its facts."""
+        await self._start()
+        spare = self._plan.spare_nodes
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._all_said(), SPARE_LIMIT if spare else limit)
+        if self._reader.faults and not spare:
+            raise WorkError("; ".join(f"node {host}: {text}" for host, text in self._reader.faults.items()))
+        facts = self._reader.whole
+        missing = [host for host in self.hosts if host not in facts]
+        if missing and len(self.hosts) - len(missing) < self._plan.nodes:
+            raise WorkError(self._why_missing(missing, SPARE_LIMIT if spare else limit))
+        if missing and not spare:
+            raise WorkError(self._why_missing(missing, limit))
+        self.left_out = missing
+        present = [host for host in self.hosts if host in facts]
+        self.places = self._place(present)
+
+    def _place(self, hosts: Sequence[str]) -> list[Place]:
+        facts = self._reader.whole
+        wanted = self._plan.config.network.interface
+        if self._plan.cluster == "local":
+            return [self._local_place(facts[hosts[0]], index, wanted) for index in range(self._plan.nodes)]
+        chosen = {host: choose_address(facts[host], wanted) for host in hosts}
+        check_distinct({host: address for host, (address, _) in chosen.items()})
+        order = {host: n for n, host in enumerate(self.hosts)}
+        return [Place(host, *chosen[host], facts[host].gpus, order[host]) for host in hosts]
+
+    @staticmethod
+    def _local_place(facts: Facts, index: int, wanted: str | None) -> Place:
+        """Each "node" has an address of its own (all of 127.0.0.0/8 is this machine): the ranks of a group have the
+        same ports, each on its node."""
+        if wanted:
+            return Place(facts.host, *choose_address(facts, wanted), facts.gpus, index)
+        return Place(facts.host, f"127.0.{index // 250}.{index % 250 + 1}", "lo", facts.gpus, index)
+
+    def listening(self) -> dict[str, frozenset[int]]:
+        """The ports in use by host name."""
+        return {host: facts.ports for host, facts in self._reader.whole.items()}
+
+    async def _start(self) -> None:
+        if self._plan.cluster == "local":
+            self._begin(self._words, ())
+            return
+        for number in range(len(self._plan.components)):
+            hosts = await self._host_names(number)
+            self.hosts += hosts
+            kind = number if self._plan.heterogeneous else None
+            # one step for all, but where a node may be dead: its step would hold up the others
+            for part in [[h] for h in hosts] if self._plan.spare_nodes else [hosts]:
+                words = srun_words("nodes", part, kind)
+                words = [w for w in words if not w.startswith(("--kill-on-bad-exit", "--wait"))]
+                self._begin([*words, "--kill-on-bad-exit=0", "--wait=0", *self._words], part)
+
+    async def _host_names(self, component: int) -> list[str]:
+        suffix = f"_HET_GROUP_{component}" if self._plan.heterogeneous else ""
+        names = self._env.get(f"SLURM_JOB_NODELIST{suffix}") or self._env.get("SLURM_JOB_NODELIST", "")
+        code, said = await run_program(["scontrol", "show", "hostnames", names], 20, self._env)
+        if code or not said.split():
+            raise WorkError(f"scontrol does not name the job's nodes: {said.strip() or f'exit status {code}'}")
+        return said.split()
+
+    def _begin(self, words: Sequence[str], hosts: Sequence[str]) -> None:
+        said: list[str] = []
+
+        def output(data: bytes) -> None:
+            for line in data.splitlines():
+                self._take(labelled(line)[1] if hosts else line, said)
+
+        try:
+            child = Child(words, self._env, output, group=not hosts, told=True, outlives=not hosts)
+        except OSError as e:
+            raise WorkError(f"{words[0]}: {e.strerror}") from None
+        child.ended.add_done_callback(lambda _: self._changed.set())
+        self._agents.append(Agent(child, tuple(hosts), said))
+
+    async def _all_said(self) -> None:
+        while True:
+            self._changed.clear()
+            said = {*self._reader.whole, *self._reader.faults}
+            if self._plan.cluster == "local" and said:
+                self.hosts = list(said)[:1]
+            if self.hosts and said.issuperset(self.hosts):
+                return
+            if all(not a.child.alive for a in self._agents):
+                return
+            await self._changed.wait()
+
+    def _take(self, line: bytes, said: list[str]) -> None:
+        words = line.decode(errors="replace").split()
+        if len(words) < 2 or words[0] != self._mark:
+            said.append(line.decode(errors="replace"))  # somebody else's, or a complaint
+            del said[:-20]
+            return
+        kind, rest = words[1], words[2:]
+        if kind == "engine":
+            self._engine(rest)
+        elif kind == "pong" and rest:
+            self._pongs.setdefault(rest[0], asyncio.Event()).set()
+        else:
+            self._reader.take(kind, rest)
+            if kind in ("facts", "fault"):
+                self._changed.set()
+
+    def _engine(self, words: Sequence[str]) -> None:
+        found: dict[str, set[int]] = {}
+        for word in words[1:]:
+            rank, _, pid = word.rpartition(":")
+            if pid.isdecimal():
+                found.setdefault(rank, set()).add(int(pid))
+        self._on_engine(words[0] if words else "", found)
+
+    def _why_missing(self, missing: Sequence[str], limit: float) -> str:
+        said = [line for agent in self._agents for line in agent.said if "rror" in line or "not found" in line]
+        tail = f": {'; '.join(dict.fromkeys(said[-3:]))}" if said else ""
+        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        return f"node discovery failed: no answer within {limit:.0f} s from {shown or 'this machine'}{tail}"
+
+    # --- using them --------------------------------------------------------------------------------------------------
+
+    def tell(self, order: str) -> None:
+        """An order to all agents."""
+        for agent in self._agents:
+            agent.child.tell(order)
+
+    async def answers(self, host: str) -> bool:
+        """Whether the agent of a node answers now."""
+        self._pongs[host] = event = asyncio.Event()
+        self.tell("ping")
+        try:
+            await asyncio.wait_for(event.wait(), _PONG)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    async def replace(self, indices: Sequence[int]) -> list[tuple[str, str]]:
+        """Put a spare node that answers in the place of each of these nodes that does not: (old, new) host names."""
+        moved = []
+        for index in indices:
+            if await self.answers(self.places[index].host):
+                continue
+            for spare in range(self._plan.nodes, len(self.places)):
+                if await self.answers(self.places[spare].host):
+                    moved.append((self.places[index].host, self.places[spare].host))
+                    # the dead one is last: it is asked again only when no other is left
+                    self.places[index], dead = self.places[spare], self.places[index]
+                    del self.places[spare]
+                    self.places.append(dead)
+                    break
+        return moved
+
+    async def end(self, limit: float) -> None:
+        """Have the agents tidy up; those that do not within `limit` seconds are killed."""
+        self.tell("end")
+        living = [a.child.ended for a in self._agents if a.child.alive]
+        if living:
+            await asyncio.wait(living, timeout=limit)
+        for agent in self._agents:
+            agent.child.signal(signal.SIGTERM if agent.hosts else signal.SIGKILL)
+        living = [a.child.ended for a in self._agents if a.child.alive]
+        if living:
+            await asyncio.wait(living, timeout=1)
+        for agent in self._agents:
+            agent.child.signal(signal.SIGKILL)
+            agent.child.close()

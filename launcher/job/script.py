@@ -1,0 +1,40 @@
+"""The job script as the supervisor reads it: the plan at its end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from launcher import __version__
+from launcher.base.errors import InputError, WorkError
+from launcher.config import Source
+from launcher.config.load import validate
+from launcher.plan.make import kernels_plan, make_plan
+from launcher.plan.model import Plan
+from launcher.plan.show import embedded
+
+_BEGIN, _END = "<<'END_OF_PLAN'\n", "\nEND_OF_PLAN"
+
+
+def plan_of_script(path: Path) -> Plan:
+    """The plan that the script was made from. Raises WorkError for a script of another version of sgl-launch, whose
+    plan would be another one."""
+    text = path.read_text(encoding="utf-8")
+    begin, end = text.rfind(_BEGIN), text.rfind(_END)
+    if begin < 0 or end < begin:
+        raise WorkError(f"{path} has no plan at its end: it is not a script of sgl-launch, or was cut")
+    given: dict[str, Any] = json.loads(text[begin + len(_BEGIN) : end])
+    again = (
+        f"sgl-launch {__version__} does not make this script's plan any more: "
+        "make the script anew with `sgl-launch render`, or set SGL_LAUNCH to the version that made it"
+    )
+    source = Source(str(path), {})
+    try:
+        plan = make_plan(validate(given["config"], source), source, given["cluster"])
+        plan = kernels_plan(plan) if given.get("only_kernels") else plan
+    except (InputError, KeyError) as e:
+        raise WorkError(f"{again} ({e})") from None
+    if json.loads(json.dumps(embedded(plan))) != given:
+        raise WorkError(again)
+    return plan
