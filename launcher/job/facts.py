@@ -94,6 +94,17 @@ def choose_address(facts: Facts, interface: str | None) -> tuple[str, str]:
     )
 
 
+def gpus_of(host: str, visible: str, positions: Sequence[int]) -> str:
+    """CUDA_VISIBLE_DEVICES of a rank that has the GPUs at these positions of what the job was given on its node
+    (`visible`); without a list they are the GPUs themselves. Raises WorkError where there are too few."""
+    if visible == "all":
+        return ",".join(map(str, positions))
+    given = visible.split(",")
+    if positions and max(positions) >= len(given):
+        raise WorkError(f"{host} has {len(given)} GPUs for this job; a rank wants number {max(positions) + 1}")
+    return ",".join(given[position] for position in positions)
+
+
 def _leads_out(interface: str, address: str, facts: Facts) -> bool:
     ip = ipaddress.ip_address(address)
     inner = _INNER.match(interface) and interface not in facts.routes and not interface.startswith("enxp")

@@ -30,7 +30,7 @@ class Job(Protocol):
     steps: Steps
     phase: Phase
 
-    def places(self, nodes: Sequence[int]) -> list[Place]: ...
+    def places(self, nodes: Sequence[int], gpus: Sequence[Sequence[int]] = ()) -> list[Place]: ...
 
     def end(self, part: Part, ended: Ended, action: Action) -> None: ...
 
@@ -39,13 +39,15 @@ class Job(Protocol):
 
 @dataclass
 class Part:
-    """`process` is its function of the job script; `env` gives the variables that it needs beyond all processes'."""
+    """`process` is its function of the job script; `gpus` are positions on each of its nodes (nothing: as the node
+    has them); `env` gives the variables that it needs beyond all processes'."""
 
     job: Job
     name: str
     kind: Kind
     process: str
     nodes: tuple[int, ...]
+    gpus: tuple[tuple[int, ...], ...]
     env: Callable[[], Mapping[str, str]]
     before_restart: Callable[[Part], Awaitable[None]] | None = None
     after_restart: Callable[[Part], Awaitable[None]] | None = None
@@ -86,7 +88,7 @@ class Part:
             self.engine[host, rank] = pids - self._old
 
     def _begin(self) -> None:
-        places = self.job.places(self.nodes)
+        places = self.job.places(self.nodes, self.gpus)
         self.job.journal.event(self.name, "started", " ".join(p.host for p in places))
         self._old |= {pid for pids in self.engine.values() for pid in pids}
         self.engine.clear()

@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from launcher.containers import container_command
 from launcher.engines import Worker
 from launcher.job import environment, kernels
 from launcher.job.child import Child, run_program
-from launcher.job.facts import choose_ports
+from launcher.job.facts import choose_ports, gpus_of
 from launcher.job.journal import Journal
 from launcher.job.logs import Logs
 from launcher.job.lost import watch_registrations
@@ -323,7 +323,8 @@ class Supervisor:
             return asyncio.sleep(0)
         self.journal.begin("services")
         for name in self.plan.services:
-            self._start(Part(self, name, "service", name, (self.plan.services_node,), dict, None, self._service_back))
+            node = (self.plan.services_node,)
+            self._start(Part(self, name, "service", name, node, (), dict, None, self._service_back))
         return asyncio.create_task(self._services_answer(), name="services")
 
     async def _services_answer(self) -> None:
@@ -344,7 +345,7 @@ class Supervisor:
         spare = self.plan.spare_nodes
         self._start(
             Part(
-                self, group.name, "worker", group.role, group.nodes, lambda: ports,
+                self, group.name, "worker", group.role, group.nodes, tuple(r.gpus for r in group.ranks), lambda: ports,
                 self._move if spare else None, self._worker_back,
             )
         )  # fmt: skip
@@ -353,12 +354,12 @@ class Supervisor:
         for frontend in self.plan.frontends:
             ports = self._ports(frontend.ports)
             part = Part(
-                self, frontend.name, "frontend", "frontend", (frontend.node,),
+                self, frontend.name, "frontend", "frontend", (frontend.node,), (),
                 lambda ports=ports: {**ports, **self._worker_addresses()}, None, self._frontend_back,  # type: ignore[misc]
             )  # fmt: skip
             self._start(part)
         if self.plan.balancer:
-            self._start(Part(self, "balancer", "balancer", "balancer", (self.plan.balancer.node,), dict))
+            self._start(Part(self, "balancer", "balancer", "balancer", (self.plan.balancer.node,), (), dict))
 
     def _start(self, part: Part) -> None:
         self.parts[part.name] = part
@@ -431,8 +432,10 @@ class Supervisor:
 
     # --- addresses, files --------------------------------------------------------------------------------------------
 
-    def places(self, nodes: Sequence[int]) -> list[Place]:
-        return [self.nodes.places[node] for node in nodes]
+    def places(self, nodes: Sequence[int], gpus: Sequence[Sequence[int]] = ()) -> list[Place]:
+        places = [self.nodes.places[node] for node in nodes]
+        own = [replace(p, gpus=gpus_of(p.host, p.gpus, g)) for p, g in zip(places, gpus, strict=False) if g]
+        return own if len(own) == len(places) else [replace(p, gpus="all") for p in places]
 
     @property
     def deployment(self) -> Deployment:
@@ -465,7 +468,7 @@ class Supervisor:
     def _component(self, places: Sequence[Place]) -> int | None:
         if not self.plan.heterogeneous:
             return None
-        return self.plan.component_of(self.nodes.places.index(places[0]))
+        return self.plan.component_of(next(n for n, p in enumerate(self.nodes.places) if p.host == places[0].host))
 
     def _write_hosts(self) -> None:
         lines = [f"{n} {p.host} {p.address} {p.interface}\n" for n, p in enumerate(self.nodes.places)]

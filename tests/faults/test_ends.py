@@ -79,7 +79,7 @@ def test_services_that_come_back(launcher: Launcher, cluster: Cluster) -> None:
     assert not [e for e in events(run) if e.stage in ("prefill-0", "decode-0") and e.state == "restarting"]
 
 
-@pytest.mark.parametrize("stage", ["who", "keys", "services", "workers", "frontend", "ready", "warm", "serve"])
+@pytest.mark.parametrize("stage", ["nodes", "keys", "services", "workers", "frontend", "ready", "warm", "serve"])
 def test_scancel_at_each_stage(launcher: Launcher, cluster: Cluster, stage: str) -> None:
     sets = ["warmup.requests={enabled: true, timeout: 60}"] if stage == "warm" else []
     run = launcher.start(launcher.write(SPREAD), sets=sets, wait=None)
@@ -93,7 +93,7 @@ def test_a_port_that_is_taken(launcher: Launcher, cluster: Cluster) -> None:
     server = cluster.popen([sys.executable, "-m", "http.server", "8000"], "n001", cwd="/", stdout=PIPE, stderr=PIPE)
     wait_until(lambda: any(one.port == 8000 for one in cluster.listening("n001")), 10, "the port")
     run = launcher.start(launcher.write(SHARED), sets=["frontend.port=8000"], wait=None)
-    since = wait_event(run, 0, "who", "failed").time
+    since = wait_event(run, 0, "nodes", "failed").time
     server.kill()
     server.communicate()
     ended("15 a port taken by someone else", run, since, status="1", said="is taken on n001")

@@ -60,7 +60,7 @@ def test_the_run_folder_s_disk_full(small_disk: Path) -> None:
         before = run.rank("decode-0")
         os.kill(before.pid, signal.SIGKILL)
         since = time.monotonic()
-        wait_until(lambda: [p for p in launcher.base.processes(run.job) if "decode-0" in p.argv and p.pid != before.pid
+        wait_until(lambda: [p for p in launcher.processes(run.job) if "decode-0" in p.argv and p.pid != before.pid
                             and "launcher.job.mocker_rank" in p.argv], 20, "the restart")  # fmt: skip
         noticed = time.monotonic() - since
         small_disk.joinpath("filler").unlink()  # a new worker has to write its log

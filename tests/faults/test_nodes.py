@@ -73,7 +73,7 @@ def spare_nodes(launcher: Launcher, cluster: Cluster) -> None:
     since = time.time()
     cluster.cut("n002")
     run = launcher.start(config, sets=["spare_nodes=2", LEASE], wait=None)
-    out = wait_event(run, since, "who", "left-out", timeout=40)
+    out = wait_event(run, since, "nodes", "left-out", timeout=40)
     ready = wait_event(run, since, "serve", "started", timeout=60).time
     assert out.detail == "n002"
     hosts = [line.split()[1] for line in (run.path / "hosts").read_text().splitlines()]

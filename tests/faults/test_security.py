@@ -122,7 +122,7 @@ def test_nobody_gets_in_on_this_machine(tmp_path: Path) -> None:
         secrets = keys_of(run.path)
         base = run.json("placement.json")["port_base"]
         assert asyncio.run(knock("127.0.0.1", base, base + 1)) == REFUSED
-        assert [p for p in launcher.base.processes() if any(s in str(p) for s in secrets)] == []
+        assert [p for p in launcher.processes() if any(s in str(p) for s in secrets)] == []
         assert grep(run.path, secrets) == []
         assert launcher("cancel", run.job).returncode == 0
         assert not (run.path / "secrets").exists()

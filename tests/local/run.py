@@ -101,7 +101,7 @@ class Launcher:
         job, if it is given."""
         wanted = [f"TEST_MARK={self.mark}".encode()]
         if job:
-            wanted.append(f"SGL_JOB_ID={job}".encode())
+            wanted.append(f"LAUNCH_JOB={job}".encode())
         found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdecimal():
@@ -217,7 +217,7 @@ class Run:
         """The process of a group's rank 0."""
         (found,) = [
             process
-            for process in self.launcher.base.processes(self.job)
+            for process in self.launcher.processes(self.job)
             if "launcher.job.mocker_rank" in process.argv and group in process.argv
         ]
         return found

@@ -38,7 +38,7 @@ def test_a_name_that_two_runs_have_is_not_enough_to_cancel(launcher: Launcher) -
 def test_killing_the_script_ends_its_processes(launcher: Launcher, stage: str) -> None:
     run = launcher.start(*SMALL, wait=None)
     run.wait_event(stage, "started")
-    wait_until(lambda: len(launcher.base.processes()) > 2, 10, "processes beside the script")
+    wait_until(lambda: len(launcher.processes()) > 2, 10, "processes beside the script")
     os.kill(run.pid, signal.SIGKILL)
     launcher.wait_gone(timeout=5)
 

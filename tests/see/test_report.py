@@ -40,7 +40,7 @@ def size(prompt: int, first: float, rounds: list[float]) -> dict[str, Any]:
 
 
 EVENTS = [
-    (0.0, "who", "started"), (1.0, "who", "done"), (1.0, "workers", "started"), (1.1, "prefill-0", "started"),
+    (0.0, "nodes", "started"), (1.0, "nodes", "done"), (1.0, "workers", "started"), (1.1, "prefill-0", "started"),
     (1.1, "prefill-1", "started"), (1.1, "decode-0", "started"), (2.0, "workers", "done"), (2.0, "ready", "started"),
     (30.0, "prefill-0", "registered"), (31.0, "prefill-1", "registered"), (40.0, "decode-0", "registered"),
     (41.0, "prefill-0", "ready"), (41.0, "prefill-1", "ready"), (41.0, "decode-0", "ready"), (42.0, "ready", "done"),
@@ -77,7 +77,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 def test_a_group_that_was_restarted() -> None:
     events = [Event(1.8e9 + t, a, b) for t, a, b in EVENTS]
     stages, groups = timeline(events, ["prefill-0", "prefill-1"], 1.8e9, 1.8e9 + 902)
-    assert [row.name for row in stages] == ["who", "workers", "ready", "warm", "serve", "stop"]
+    assert [row.name for row in stages] == ["nodes", "workers", "ready", "warm", "serve", "stop"]
     assert groups[0].spans[-1] == Span(90.0, 900.0, "warm")
     assert [(s.state, round(s.begin)) for s in groups[1].spans] == [
         ("starting", 1), ("registered", 31), ("ready", 41), ("warm", 90),

@@ -12,7 +12,7 @@ from .configs import config, role
 def visible_gpus(launcher: Launcher, job: str, group: str) -> dict[str, str]:
     """RANK to the GPUs that the rank's process sees."""
     found = {}
-    for process in launcher.base.processes(job):
+    for process in launcher.processes(job):
         if "launcher.job.mocker_rank" in process.argv:  # others may end meanwhile
             text = Path(f"/proc/{process.pid}/environ").read_text()
             env = dict(line.split("=", 1) for line in text.split("\0") if "=" in line)

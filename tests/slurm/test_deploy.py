@@ -114,7 +114,7 @@ def test_every_rank_knows_the_services_its_address_and_its_gpus(dsr1: Run, clust
                 "DYN_TCP_RPC_HOST": cluster.address(host),
                 "SGLANG_HOST_IP": cluster.address(host),
                 "GLOO_SOCKET_IFNAME": "eth0",
-                "NCCL_SOCKET_IFNAME": "eth0",
+                "NCCL_SOCKET_IFNAME": "=eth0",
                 "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7",
                 "MC_TE_METRIC": "true",
                 "SGLANG_TBO_DEBUG": "1",

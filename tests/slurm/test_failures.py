@@ -25,7 +25,7 @@ def check_cancelled(run: Run, cluster: Cluster) -> None:
     check_nothing_left(cluster)
 
 
-@pytest.mark.parametrize("stage", ["who", "services", "ready"])
+@pytest.mark.parametrize("stage", ["nodes", "services", "ready"])
 def test_scancel_at_any_stage(launcher: Launcher, cluster: Cluster, stage: str) -> None:
     run = launcher.start(launcher.write(small(prefill=(1, 8), decode=(1, 16))), wait=None)
     run.wait_event(stage, "started")

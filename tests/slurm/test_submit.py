@@ -24,7 +24,7 @@ def test_render_and_sbatch_work_as_well_as_submit(launcher: Launcher, cluster: C
     path = f"{SGL_LAUNCH.parent}:/usr/sbin:/usr/bin:/sbin:/bin"
     done = cluster.run(["sbatch", "--parsable", "job.sh"], cwd=launcher.folder, env={"PATH": path}, check=True)
     run = Run(launcher, launcher.folder / "runs" / f"small-{done.stdout.strip()}")
-    run.wait_event("who", "started")
+    run.wait_event("nodes", "started")
     ready = launcher("wait", str(run.job), "--timeout", "60")
     assert ready.returncode == 0, ready.stderr
     run.chat("n001")

@@ -190,7 +190,7 @@ def test_many_jobs_are_asked_for_at_once(programs: Path, folder: Path, cli: Cli)
     for number, end in {11: "", 12: "", 13: "exit status 1", 14: "", 15: ""}.items():
         path = folder / "runs" / f"demo-{number}"
         path.mkdir(parents=True)
-        RunFolder(path).add_event("who", "started")
+        RunFolder(path).add_event("nodes", "started")
         if end:
             RunFolder(path).add_event("stop", "done", end)
     local_run(folder, 2**22 + 1, 1).add_event("stop", "done", "exit status 0")
@@ -256,13 +256,13 @@ def test_cancel_by_name_minds_those_alone_that_live(programs: Path, folder: Path
     for number in (11, 12):
         path = folder / "runs" / f"demo-{number}"
         path.mkdir(parents=True)
-        RunFolder(path).add_event("who", "started")
+        RunFolder(path).add_event("nodes", "started")
     done = cli("cancel", "demo")
     assert (done.code, Path("gone").read_text()) == (0, "12\n"), done.err
     Path("gone").unlink()
     program(programs, "squeue", 'echo "12|RUNNING|None"; echo "13|PENDING|Priority"')
     (folder / "runs" / "demo-13").mkdir()
-    RunFolder(folder / "runs" / "demo-13").add_event("who", "started")
+    RunFolder(folder / "runs" / "demo-13").add_event("nodes", "started")
     done = cli("cancel", "demo")
     assert (done.code, Path("gone").exists()) == (2, False)
     assert "2 runs named 'demo' have not ended: 12, 13; which one?" in done.err
