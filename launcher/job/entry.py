@@ -48,6 +48,7 @@ def _run(script: Path, folder: Path, journal: object) -> int:
     if not _early:
         import asyncio
 
+        from launcher.job.context import Job
         from launcher.job.script import plan_of_script
         from launcher.job.supervise import Supervisor
         from launcher.run.folder import RunFolder
@@ -61,7 +62,7 @@ def _run(script: Path, folder: Path, journal: object) -> int:
         _secrets(folder, plan)
 
         async def supervise() -> int:
-            supervisor = Supervisor(plan, run, job_id, journal)
+            supervisor = Supervisor(Job(plan, run, job_id, journal))
             loop = asyncio.get_running_loop()
             for number, name in _NAMES.items():
                 loop.add_signal_handler(number, supervisor.signalled, name)

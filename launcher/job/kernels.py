@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from launcher.base.errors import WorkError
+from launcher.job.journal import Journal
+from launcher.job.logs import Logs
+from launcher.job.steps import Place, Step, Steps
 from launcher.plan.model import Plan
+from launcher.plan.show import to_json
 from launcher.run.folder import RunFolder
 from launcher.run.planned import Planned
 
@@ -71,6 +76,57 @@ def prepare(run: RunFolder, plan: Planned) -> dict[str, str]:
         dirs_exist_ok=True,
     )
     return {"SGLANG_DG_CACHE_DIR": f"{settings.kernels_local_dir}-{os.getuid()}/{name}"}
+
+
+class Job(Protocol):
+    """What the kernel steps need of the supervisor."""
+
+    plan: Plan
+    journal: Journal
+    logs: Logs
+    steps: Steps
+    helpers: dict[str, Step]
+
+    def places(self, nodes: Sequence[int]) -> list[Place]: ...
+
+
+async def prepare_all(job: Job, run: RunFolder) -> dict[str, str]:
+    """Unpack the archive that fits, or build it on a first node of each kind; then unpack it on all others. Returns
+    variables for the workers. Raises WorkError where the config requires it or the job is for nothing else."""
+    wish = job.plan.config.warmup.kernels
+    try:
+        job.steps.base.update(await asyncio.to_thread(prepare, run, Planned.read(to_json(job.plan))))
+        for suffix, first, others in kernel_nodes(job.plan):
+            await _step(job, "ensure", f"kernels-head{suffix}", [first])
+            if others:
+                await _step(job, "unpack", f"kernels-all{suffix}", others)
+    except WorkError as e:
+        if wish.required or job.plan.only_kernels:
+            raise WorkError(f"the kernels could not be prepared: {e}") from None
+        job.journal.say(f"the kernels could not be prepared ({e}): the workers will compile them")
+        return {}
+    # nothing is left to compile: SGLang need not look for it shape by shape
+    return {"SGLANG_JIT_DEEPGEMM_PRECOMPILE": "0"}
+
+
+async def merge_back(job: Job) -> None:
+    """What the first worker of each role compiled beyond the archive is kept for the next job."""
+    for node in sorted({role.groups[0].ranks[0].node for role in job.plan.roles}):
+        try:
+            await _step(job, "merge-back", f"kernels-merge-{node}", [node])
+        except WorkError as e:
+            job.journal.say(f"new kernels of node {node} were not kept: {e}")
+
+
+async def _step(job: Job, do: str, name: str, nodes: Sequence[int]) -> None:
+    step = job.steps.start(name, "kernels", job.places(nodes), {"KERNELS_DO": do})
+    job.helpers[name] = step
+    ended = await asyncio.shield(step.ended)
+    del job.helpers[name]
+    if ended.status:
+        log = f"{name}-{ended.rank or 0}.log"
+        said = " ".join(job.logs.tail(log)[-2:]) or ended.said
+        raise WorkError(f"{name} ended with exit status {ended.status}: {said} (log {job.logs.folder}/{log})")
 
 
 def kernel_nodes(plan: Plan) -> list[tuple[str, int, list[int]]]:

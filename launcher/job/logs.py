@@ -23,7 +23,7 @@ class Logs:
     """Files in `folder`; `files` is how many there may be."""
 
     def __init__(self, folder: Path, files: int, limit: int = LIMIT) -> None:
-        self._folder = folder
+        self.folder = folder
         self._most = max(limit // (2 * max(files, 1)), _LEAST)
         self._work: queue.Queue[tuple[str, bytes] | None] = queue.Queue(_WAITING)
         self._dropped: dict[str, int] = {}
@@ -56,7 +56,7 @@ class Logs:
                 note = f"[sgl-launch: {lost} lines were dropped: the run folder did not take them in time]\n"
                 data = note.encode() + data
             with contextlib.suppress(OSError):
-                self._append(self._folder / name, data)
+                self._append(self.folder / name, data)
 
     def _append(self, path: Path, data: bytes) -> None:
         with path.open("ab") as file:

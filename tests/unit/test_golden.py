@@ -1,4 +1,7 @@
-"""Golden files: the script and the plan of every shipped config. `make golden` writes them anew."""
+"""Golden files: of every shipped config what its script has of its own, and its plan. `make golden` writes them anew.
+
+What all scripts share stands in two of them alone, whole: dsr1.sh (Slurm) and local.sh (this machine).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +24,7 @@ from launcher.render import render
 from .helpers import BASE, CONFIGS, REPO, cluster_of, plan_of, roles, shipped
 
 GOLDEN = REPO / "tests" / "golden"
+WHOLE = ("dsr1", "local")
 
 
 def neutral(text: str) -> str:
@@ -29,10 +34,25 @@ def neutral(text: str) -> str:
 
 def golden_files(config: Path) -> dict[Path, str]:
     plan = shipped(config)
+    script = neutral(render(plan))
     return {
-        GOLDEN / f"{config.stem}.sh": neutral(render(plan)),
-        GOLDEN / f"{config.stem}.plan.json": neutral(json.dumps(to_json(plan), indent=1)) + "\n",
+        GOLDEN / f"{config.stem}.sh": script if config.stem in WHOLE else own_part(script),
+        GOLDEN / f"{config.stem}.plan.txt": neutral(plan_lines(to_json(plan))),
     }
+
+
+def own_part(script: str) -> str:
+    """The #SBATCH lines and the processes of a script."""
+    directives = [line for line in script.splitlines(keepends=True) if line.startswith("#SBATCH")]
+    begin, end = script.index("# --- Processes"), script.index("# --- The plan")
+    return "".join(directives) + script[begin:end]
+
+
+def plan_lines(plan: dict[str, Any]) -> str:
+    """A line a group and a key."""
+    lines = [f"group {json.dumps(group)}" for group in plan.pop("groups")]
+    lines += [f"config {key}: {json.dumps(value)}" for key, value in plan.pop("config").items()]
+    return "\n".join([*(f"{key}: {json.dumps(value)}" for key, value in plan.items()), *lines]) + "\n"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.stem)

@@ -1,0 +1,251 @@
+"""The stages of a job in order, from its nodes to serving. What they start keeps itself running (launcher.job.part)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+
+from launcher.base.errors import WorkError
+from launcher.job import environment, kernels
+from launcher.job.child import Child
+from launcher.job.context import Job
+from launcher.job.lost import watch_registrations
+from launcher.job.part import Part
+from launcher.job.ready import prove_at, wait_until_ready
+from launcher.job.rejoin import bring_back
+from launcher.job.services import NATS_USER, wait_for_services
+from launcher.job.warm import sweep_all
+from launcher.plan.model import Group
+
+
+class Failed(WorkError):
+    """A stage that is not the current one failed."""
+
+    def __init__(self, stage: str, why: str) -> None:
+        self.stage = stage
+        super().__init__(why)
+
+
+class Stages:
+    """The stages of one job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.plan, self.config, self.run = job, job.plan, job.plan.config, job.run
+        self.journal, self.nodes, self.addresses = job.journal, job.nodes, job.addresses
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self.journal.begin(name)
+        yield
+        self.journal.event(name, "done")
+
+    async def run_all(self) -> None:
+        plan, config = self.plan, self.config
+        soon = asyncio.create_task(asyncio.to_thread(_import_heavy))
+        with self._stage("nodes"):
+            await self._find_nodes()
+        if config.preflight and not plan.only_kernels:
+            with self._stage("preflight"):
+                await self._preflight()
+        if config.warmup.kernels.cache_dir:
+            with self._stage("kernels"):
+                self.job.share(await kernels.prepare_all(self.job, self.run))
+        if plan.only_kernels:
+            return
+        await soon
+        if self.addresses.deployment.secrets == self.run.path / "secrets":
+            with self._stage("keys"):
+                await asyncio.to_thread(self._make_keys)
+        services = self._start_services()
+        with self._stage("workers"):
+            for group in plan.groups:
+                self._start_worker(group)
+        if plan.frontend.argv:
+            with self._stage("frontend"):
+                self._start_frontends()
+        await services
+        with self._stage("ready"):
+            await wait_until_ready(self.addresses.deployment, config.timeouts.ready, self.journal)
+            deployment = self.addresses.deployment
+            endpoint = {"url": deployment.endpoint, "urls": list(deployment.endpoints), "model": deployment.model}
+            self.run.write_json("endpoint.json", endpoint)
+        for part in self.job.parts.values():
+            part.in_service.set()
+        self.job.phase = "serving"
+        watch = asyncio.create_task(self._watch_registrations())
+        try:
+            if config.warmup.requests.enabled:
+                await self._warm()
+            if config.warmup.kernels.cache_dir:
+                await kernels.merge_back(self.job)
+            self.journal.begin("serve")
+            self.journal.say(f"serving at {self.addresses.deployment.endpoint}")
+            await asyncio.get_running_loop().create_future()
+        finally:
+            watch.cancel()
+
+    async def _find_nodes(self) -> None:
+        await self.nodes.find(self.config.timeouts.services)
+        for host in self.nodes.left_out:
+            self.journal.event("nodes", "left-out", host)
+            self.journal.say(f"{host} did not answer and is left out")
+        local = self.plan.cluster == "local"  # jobs of two run folders may have the same number
+        number = os.getpid() if local else int("".join(filter(str.isdigit, self.job.job_id)) or 0)
+        self.job.share(self.addresses.choose(number))
+        own = [name for place in self.nodes.places for name in (place.address, place.host)]
+        proxies = environment.without_proxy(os.environ, own)
+        os.environ.update(proxies)  # this process's own clients too
+        self.job.share(proxies)
+        self.addresses.write()
+
+    async def _preflight(self) -> None:
+        words = [sys.executable, "-m", "launcher.cli", "job", "preflight", str(self.run.path)]
+        said: list[bytes] = []
+
+        def output(data: bytes) -> None:
+            said.append(data)
+            for line in data.decode(errors="replace").splitlines():
+                self.journal.say(line)
+
+        child = Child(words, dict(os.environ), output, group=True)
+        try:
+            code = await child.ended
+        finally:
+            child.signal(15)
+            child.close()
+        if code:
+            last = b"".join(said).decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+            why = last[0].removeprefix("sgl-launch: ")
+            raise WorkError(f"preflight failed: {why}; see {self.run.path}/preflight.txt")
+
+    def _make_keys(self) -> None:
+        from launcher.job.keys import make_keys
+
+        deployment, security = self.addresses.deployment, self.config.security
+        addresses = list(deployment.service_hosts.values())
+        if security.request_plane == "tls":
+            # each worker is a server of it
+            addresses += [place.address for place in self.nodes.places]
+        make_keys(self.run.path / "secrets", addresses, NATS_USER, security.nats_tls)
+
+    def _start_services(self) -> Awaitable[None]:
+        """Start NATS and etcd; workers need not wait for them, since they ask again until they answer."""
+        if not self.plan.services:
+            return asyncio.sleep(0)
+        self.journal.begin("services")
+        for name in self.plan.services:
+            node = (self.plan.services_node,)
+            self._start(Part(self.job, name, "service", name, node, (), dict, None, self._service_back))
+        return asyncio.create_task(self._services_answer(), name="services")
+
+    async def _services_answer(self) -> None:
+        def answered(name: str, seconds: float) -> None:
+            deployment = self.addresses.deployment
+            where = f"{deployment.service_hosts[name]}:{deployment.service_ports[name]}"
+            self.journal.event(name, "ready")
+            self.journal.say(f"{name} answers at {where} ({seconds:.1f} s)")
+
+        try:
+            await wait_for_services(self.addresses.deployment, self.config.timeouts.services, answered)
+        except WorkError as e:
+            raise Failed("services", f"{e}; see {self.run.path}/logs") from None
+        self.journal.event("services", "done")
+
+    def _start_worker(self, group: Group) -> None:
+        ports = self.addresses.ports(group.ports)
+        spare = self.plan.spare_nodes
+        self._start(
+            Part(
+                self.job, group.name, "worker", group.role, group.nodes, tuple(r.gpus for r in group.ranks),
+                lambda: ports, self._move if spare else None, self._worker_back,
+            )
+        )  # fmt: skip
+
+    def _start_frontends(self) -> None:
+        for frontend in self.plan.frontends:
+            ports = self.addresses.ports(frontend.ports)
+            part = Part(
+                self.job, frontend.name, "frontend", "frontend", (frontend.node,), (),
+                lambda ports=ports: {**ports, **self.addresses.worker_variables()}, None, self._frontend_back,  # type: ignore[misc]
+            )  # fmt: skip
+            self._start(part)
+        if self.plan.balancer:
+            self._start(Part(self.job, "balancer", "balancer", "balancer", (self.plan.balancer.node,), (), dict))
+
+    def _start(self, part: Part) -> None:
+        self.job.parts[part.name] = part
+        part.start()
+
+    async def _warm(self) -> None:
+        """The sweep; begun anew when a part was lost meanwhile, since it must meet the new one too."""
+        wish = self.config.warmup.requests
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wish.timeout
+        self.journal.begin("warm")
+        while True:
+            await self._all_in_service()
+            restarts = sum(part.restarts for part in self.job.parts.values())
+            report = await sweep_all(self.addresses.deployment, max(deadline - loop.time(), 1.0), self.journal)
+            await self._all_in_service()
+            if restarts == sum(part.restarts for part in self.job.parts.values()) or loop.time() > deadline:
+                break
+            self.journal.say("a part was started again during the sweep: it begins anew")
+        self.run.write_json("warmup.json", report.to_dict())
+        if report.verdict.warm:
+            self.journal.event("warm", "done")
+            return
+        why = "; ".join([str(report.verdict.state), *report.verdict.reasons])
+        if wish.required:
+            raise WorkError(f"the warm-up did not end warm: {why}; see {self.run.path}/warmup.json")
+        self.journal.event("warm", "not warm", f"{why}; see {self.run.path}/warmup.json")
+        self.journal.say(f"the warm-up did not end warm ({why}); serving anyway")
+
+    async def _all_in_service(self) -> None:
+        for part in self.job.parts.values():
+            if part.kind != "balancer":
+                await part.in_service.wait()
+
+    # --- parts that come back, move, or are lost ---------------------------------------------------------------------
+
+    async def _worker_back(self, part: Part) -> None:
+        warm = self.config.warmup.requests.enabled and self.journal.stage == "serve"
+        await bring_back(self.addresses.deployment, part.name, self.config.timeouts.ready, self.journal, warm)
+
+    async def _frontend_back(self, part: Part) -> None:
+        number = next(n for n, f in enumerate(self.plan.frontends) if f.name == part.name)
+        deployment = self.addresses.deployment
+        await prove_at(deployment.endpoints[number], deployment, [], self.config.timeouts.ready)
+        self.journal.event(part.name, "ready")
+        self.journal.say(f"{part.name} answers again")
+
+    async def _service_back(self, part: Part) -> None:
+        await self._services_answer()
+
+    async def _move(self, part: Part) -> None:
+        """Before a restart: a spare node in the place of each that does not answer."""
+        for old, new in await self.nodes.replace(part.nodes):
+            self.journal.event(part.name, "moved", f"from {old} to {new}")
+            self.journal.say(f"{old} does not answer; {new} takes its place")
+            self.journal.later(self.addresses.write)
+
+    async def _watch_registrations(self) -> None:
+        if self.addresses.deployment.health is None:
+            await watch_registrations(lambda: self.addresses.deployment, self._worker_lost)
+
+    def _worker_lost(self, name: str, host: str) -> None:
+        part = self.job.parts[name]
+        if part.in_service.is_set():
+            part.lost(f"not in etcd any more; rank 0 was on {host}")
+
+
+def _import_heavy() -> None:
+    """While the nodes answer."""
+    import aiohttp  # noqa: F401
+    import cryptography.x509  # noqa: F401
+    import nats  # noqa: F401
+    import pyetcd  # noqa: F401
+
+    import warmup.requests  # noqa: F401
