@@ -5,9 +5,11 @@
 #
 #     stop GROUP, kill GROUP    TERM or KILL to every process of a worker group (or service) on this node
 #     ping                      answer
+#     alive                     go on
 #     end                       remove the job's scratch folder and containers, and exit
 #
-# End of input means that the supervisor is gone: then all of the job's processes here are ended first.
+# End of input, or 20 s without an order, means that the supervisor is gone or cannot be reached: then all of the
+# job's processes here are ended first.
 #
 #     bash -c "$(cat node.sh)" node MARK JOB_ID RUN_FOLDER SCRATCH_NAME ENGINE_PROCESSES SWEEP
 set -uo pipefail
@@ -66,15 +68,17 @@ signal_all() {
 }
 
 facts
+silent=0 # seconds without an order, as far as this process ran in them
 while :; do
   if read -r -t 1 order group; then
+    silent=0
     case $order in
       stop) signal_all TERM "$group" ;;
       kill) signal_all KILL "$group" ;;
       ping) say pong "$host" ;;
       end) break ;;
     esac
-  elif [ $? -le 128 ]; then # not the second's end, but that of the input
+  elif [ $? -le 128 ] || [ $((silent += 1)) -ge 20 ]; then # at most 128: not the second's end, but that of the input
     [ -z "$engine" ] || watch_engine
     signal_all TERM
     sleep 2

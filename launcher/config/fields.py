@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 from launcher.base.plugins import ENGINES, RUNTIMES
@@ -135,7 +135,12 @@ Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
 Engine = Annotated[str, AfterValidator(_engine)]
 Runtime = Annotated[str, AfterValidator(_runtime)]
 Env = Annotated[dict[str, Any], AfterValidator(_env)]
-EnvFrom = Annotated[dict[str, str | None], BeforeValidator(_env_from)]
+# written as it is read
+EnvFrom = Annotated[
+    dict[str, str | None],
+    BeforeValidator(_env_from),
+    PlainSerializer(lambda names: {name: path and f"file:{path}" for name, path in names.items()}),
+]
 Flags = Annotated[dict[str, Any], AfterValidator(_flags)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 # the check comes first: a union by itself reports one mistake once a branch

@@ -91,7 +91,6 @@ def _secrets(folder: Path, plan: object) -> None:
     from launcher.plan.model import Plan
 
     assert isinstance(plan, Plan)
-    (folder / "secrets").mkdir(mode=0o700)
     if problems := write_secrets(folder / "secrets", plan.config.env_from, os.environ):
         raise WorkError("; ".join(problems))
 

@@ -52,6 +52,7 @@ def write_secrets(folder: Path, names: Mapping[str, str | None], environment: Ma
     the file that a value is read from; None is the environment. Returns what is wrong, a sentence each."""
     if not names:
         return []
+    folder.mkdir(mode=0o700)
     (folder / "env").mkdir(mode=0o700)
     problems = []
     for name, path in names.items():

@@ -18,6 +18,7 @@ from launcher.plan.model import Plan
 
 SPARE_LIMIT = 20.0  # seconds that a node has to answer where another can take its place
 _PONG = 5.0  # seconds
+_ALIVE = 2.0  # seconds between two signs of life to the agents, which end all after 20 s without one
 
 Said = Callable[[str, dict[str, set[int]]], None]
 
@@ -51,6 +52,7 @@ class Nodes:
         self.places: list[Place] = []
         """By index in the plan; spare nodes after them."""
         self.left_out: list[str] = []
+        self._alive = asyncio.create_task(self._show_life())
 
     # --- finding them ------------------------------------------------------------------------------------------------
 
@@ -204,6 +206,11 @@ class Nodes:
                     self.places.append(dead)
                     break
         return moved
+
+    async def _show_life(self) -> None:
+        while True:
+            await asyncio.sleep(_ALIVE)
+            self.tell("alive")
 
     async def end(self, limit: float) -> None:
         """Have the agents tidy up; those that do not within `limit` seconds are killed."""

@@ -184,6 +184,7 @@ class SlurmStep:
         self.ended: asyncio.Future[Ended] = self._child.loop.create_future()
         self._child.ended.add_done_callback(self._finish)
         self._asked = 0
+        self._clearing: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         self._tell(f"stop {self.name}")
@@ -202,10 +203,21 @@ class SlurmStep:
                 self._logs.write(f"{self.name}.srun", line)
                 self._said.append(line.decode(errors="replace").rstrip())
                 del self._said[:-50]
+                if self._clearing is None and _TASK.search(self._said[-1]):
+                    self._clearing = self._child.loop.create_task(self._clear())
             else:
                 by_rank.setdefault(self._rank_of.get(task, task), []).append(text)
         for rank, lines in by_rank.items():
             self._logs.write(f"{self.name}-{rank}.log", b"".join(lines))
+
+    async def _clear(self) -> None:
+        """A task has ended: end what is left of the step. srun by itself waits for processes that outlive their task,
+        and for Slurm's controller."""
+        self.stop()
+        for _ in range(3):
+            await asyncio.wait([self._child.ended], timeout=ALONE)
+            if self._child.alive:
+                self.kill()
 
     def _finish(self, done: asyncio.Future[int]) -> None:
         self._child.close()

@@ -39,7 +39,7 @@ def test_a_worker_that_never_becomes_ready(launcher: Launcher, cluster: Cluster)
     cluster.run(["kill", "-STOP", str(mocker.pid)], "n002", cwd="/", check=True)  # hangs, and ignores TERM
     since = wait_event(run, 0, "ready", "failed").time
     assert since - wait_event(run, 0, "ready", "started").time < 6 + 6
-    line = ended("4 a worker that never becomes ready", run, since, status="1", said="ready")
+    line = ended("4 a worker that never becomes ready", run, since, status="1", said="not registered")
     assert re.search(r"not registered after 6 s: .*decode-0 on n002 \(log \S+/logs/decode-0-0.log\)", run.output), line
 
 
@@ -49,7 +49,7 @@ def test_a_worker_that_never_becomes_ready(launcher: Launcher, cluster: Cluster)
     ("dynamo.frontend", "frontend", "7 the frontend killed"),
 ])  # fmt: skip
 def test_a_service_killed(launcher: Launcher, cluster: Cluster, what: str, name: str, drill: str) -> None:
-    run = launcher.start(launcher.write(SHARED))
+    run = launcher.start(launcher.write(SHARED), sets=["on_failure.frontends=stop"])
     wait_event(run, 0, "serve", "started")
     since = kill(cluster, "n001", what)
     ended(drill, run, since, status="137", said=f"{name} (rank 0) ended with exit status 137 on n001; its log: ")
@@ -61,7 +61,7 @@ def test_services_that_come_back(launcher: Launcher, cluster: Cluster) -> None:
     for what, name, drill in (
         ("nats-server", "nats", "5b NATS killed, services: restart"),
         ("etcd", "etcd", "6b etcd killed, back within the lease"),
-        ("dynamo.frontend", "frontend", "7b the frontend killed, services: restart"),
+        ("dynamo.frontend", "frontend", "7b the frontend killed, frontends: restart"),
     ):
         since = kill(cluster, "n001", what)
         noticed = wait_event(run, since, name, "restarting").time
