@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -97,8 +98,18 @@ async def bootstrap(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     writer.close()
 
 
+def start_schedulers() -> None:
+    """As SGLang's: a process titled so for each GPU, below a data-parallel controller. That they die, this process
+    does not notice."""
+    scheduler = "import subprocess, time; subprocess.Popen(['sglang::scheduler_DP0_TP0', '1000000'], " \
+                "executable='/bin/sleep'); time.sleep(1000000)"  # fmt: skip
+    subprocess.Popen(["sglang::data_parallel_controller", "-c", scheduler], executable=sys.executable)
+    subprocess.Popen(["sglang::detokenizer", "1000000"], executable="/bin/sleep")
+
+
 async def main() -> None:
     args = arguments()
+    start_schedulers()
     host, port = args.dist_init_addr.rsplit(":", 1)
     print(
         f"rank: group={os.environ['GROUP']} rank={args.node_rank} nnodes={args.nnodes} "
