@@ -1,29 +1,22 @@
 """One child process of the supervisor: started, read, told, ended. No threads, no polling.
 
-A child dies with the supervisor (PR_SET_PDEATHSIG), whatever ends that.
+Nothing of ours runs between fork and exec (no preexec_fn): with gRPC's threads about, that can hang both sides. What
+ends children when the supervisor is killed is Slurm, or the agent (templates/node.sh).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _CHUNK = 1 << 16
 _LONGEST = 1 << 20  # bytes of a line that has no end, before it is taken for one
-_LIBC = ctypes.CDLL(None)
 
 Lines = Callable[[bytes], None]
-
-
-def _die_with_parent() -> None:
-    """In the child, before it becomes the program."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Child:
@@ -32,7 +25,7 @@ class Child:
 
     def __init__(
         self, argv: Sequence[str], env: Mapping[str, str], out: Lines, err: Lines | None = None, *,
-        group: bool = False, told: bool = False, outlives: bool = False,
+        group: bool = False, told: bool = False,
     ) -> None:  # fmt: skip
         self.loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[int] = self.loop.create_future()
@@ -44,7 +37,6 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if err else subprocess.STDOUT,
             start_new_session=group,
-            preexec_fn=None if outlives else _die_with_parent,
         )
         self.pid = self.process.pid
         self._pipes = [_Pipe(self.loop, self.process.stdout.fileno(), out)] if self.process.stdout else []

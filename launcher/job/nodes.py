@@ -126,7 +126,7 @@ class Nodes:
                 self._take(labelled(line)[1] if hosts else line, said)
 
         try:
-            child = Child(words, self._env, output, group=not hosts, told=True, outlives=not hosts)
+            child = Child(words, self._env, output, group=not hosts, told=True)
         except OSError as e:
             raise WorkError(f"{words[0]}: {e.strerror}") from None
         child.ended.add_done_callback(lambda _: self._changed.set())

@@ -100,11 +100,15 @@ class Part:
         while True:
             ended, why = await self._end_of_step()
             self.in_service.clear()
-            if self._back is not None:
-                self._back.cancel()
             # it may have ended because the job is being ended: then the supervisor's own TERM is near
             if self.job.plan.cluster == "slurm" and await self.job.is_ending(2.0 if ended.cancelled else 0.5):
                 return
+            if ended.not_begun:
+                self.job.journal.say(f"{self.name}: Slurm did not start it ({ended.said}); trying again")
+                await asyncio.sleep(FORCE)
+                self._begin()
+                self._come_back()
+                continue
             action = decide(self.kind, self.job.phase, rules, window, time.monotonic())
             if action != "restart":
                 if action != "ignore":
@@ -118,8 +122,13 @@ class Part:
                 await self.before_restart(self)
             await asyncio.sleep(pause)
             self._begin()
-            if self.after_restart is not None:
-                self._back = asyncio.create_task(self._bring_back(), name=f"{self.name} back")
+            self._come_back()
+
+    def _come_back(self) -> None:
+        if self._back is not None:
+            self._back.cancel()
+        if self.after_restart is not None and self.restarts:
+            self._back = asyncio.create_task(self._bring_back(), name=f"{self.name} back")
 
     async def _bring_back(self) -> None:
         assert self.after_restart is not None

@@ -50,7 +50,7 @@ async def bring_back(deployment: Deployment, name: str, timeout: float, journal:
     if warm:
         verdict = await sweep_one(deployment, worker, left)
         if verdict == "warm":
-            journal.event(name, "warm")
+            journal.event(name, "warm", verdict)
         else:
             journal.event(name, "not warm", verdict)
             journal.say(f"{name} answers but is not warm: {verdict}")

@@ -44,6 +44,8 @@ class Ended:
     rank: int | None = None
     cancelled: bool = False
     said: str = ""
+    not_begun: bool = False
+    """Slurm did not take the step: its controller does not answer."""
 
 
 class Step(Protocol):
@@ -243,6 +245,9 @@ _HOW = (
     (re.compile(r"Aborted"), 134),
     (re.compile(r"Bus error"), 135),
 )
+_NOT_BEGUN = re.compile(
+    r"Unable to (contact|create|confirm)|[Cc]reat\w* (job )?step|contact slurm controller|Connection refused|timed out"
+)
 _CANCELLED = re.compile(r"CANCELLED AT|Job step aborted|forcing job termination")
 
 
@@ -262,4 +267,5 @@ def how_ended(status: int, said: Sequence[str], rank_of: Mapping[int, int], plac
                     break
             rank = rank_of.get(int(found["task"]))
             return Ended(status, found["host"], rank, cancelled, told)
-    return Ended(status, places[0].host if len(places) == 1 else "", None, cancelled, told)
+    not_begun = any("rror" in line and _NOT_BEGUN.search(line) for line in said)
+    return Ended(status, places[0].host if len(places) == 1 else "", None, cancelled, told, not_begun)

@@ -15,7 +15,7 @@ from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.deploy import MODEL, Launcher, Run, scratch_folders, small
 
 from . import table
-from .drill import events, everything, gone, wait_event
+from .drill import everything, gone, wait_event
 
 STANDIN = Path(__file__).resolve().parents[1] / "shapes" / "standin"
 SPREAD = small(prefill=(1, 8), decode=(1, 16))  # n001; n002, n003
@@ -104,7 +104,8 @@ def test_told_to_end_in_the_first_second(launcher: Launcher, cluster: Cluster, d
 def test_the_supervisor_is_killed(launcher: Launcher, cluster: Cluster, stage: str) -> None:
     run = launcher.start(launcher.write(SPREAD), wait=None)
     wait_event(run, 0, stage, "started")
-    (supervisor,) = [p for _, p in everything(cluster, "n001") if p.argv[2:4] == ("job", "run")]
+    # the first: a child that is just becoming something else looks the same
+    supervisor = min((p for _, p in everything(cluster, "n001") if p.argv[2:4] == ("job", "run")), key=lambda p: p.pid)
     since = time.time()
     cluster.kill_processes("n001", [supervisor])
 
@@ -138,7 +139,8 @@ def engine(cluster: Cluster) -> Iterator[Run]:
 @pytest.mark.parametrize("what", ["scheduler_DP0_TP0", "data_parallel_controller", "detokenizer"])
 def test_a_process_of_the_engine_dies(engine: Run, cluster: Cluster, rank: int, node: str, what: str) -> None:
     wait_event(engine, 0, "serve", "started")
-    victims = wait_until(lambda: [p for p in cluster.processes(node) if p.argv[0] == f"sglang::{what}"], 10, "its process")
+    title = f"sglang::{what}"
+    victims = wait_until(lambda: [p for p in cluster.processes(node) if p.argv[0] == title], 10, "its process")
     time.sleep(1.5)  # seen by the agent
     old = everything(cluster, "n002", "n003")
     since = time.time()

@@ -94,7 +94,8 @@ def test_a_container_that_outlives_its_step_is_removed(contained: Launcher) -> N
 def test_apptainer(contained: Launcher) -> None:
     run = start(contained, "apptainer")
     calls = (contained.folder / "apptainer").read_text()
-    assert calls.count(f"--nv --bind /models/a b:/model:ro --bind {run.path}:{run.path} sglang:1 bash {run.path}/job.sh") == 3
+    mounts = f"--bind /models/a b:/model:ro --bind {run.path}:{run.path}"
+    assert calls.count(f"--nv {mounts} sglang:1 bash {run.path}/job.sh") == 3
     assert SECRET not in calls
     (worker,) = [p for p in contained.processes(run.job) if "prefill" in p.argv]
     env = Path(f"/proc/{worker.pid}/environ").read_text().split("\0")
