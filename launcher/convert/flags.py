@@ -216,5 +216,5 @@ def _is_flag(name: str, catalog: Catalog) -> bool:
 def _guess(raw: str) -> Any:
     try:
         return yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return raw
