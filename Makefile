@@ -1,6 +1,6 @@
 # make demo    a whole deployment on this machine, from nothing to a streamed answer
-# make test    everything that CI runs
-# make lint    ruff, mypy
+# make test    everything that CI runs; PARTS="lint tests" for some of it (tools/parts.py)
+# make lint    ruff, mypy, the layers of packages, the size of each part
 # make test-latest  the tests without processes, with the newest packages that pyproject.toml allows
 # make lock    requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
 # make setup   .venv with what requirements.lock names; quick when nothing changed
@@ -46,14 +46,10 @@ demo: setup
 
 test: setup
 	@tests/install.sh || echo "make test: some tests will be skipped (see above)" >&2
-	$(BIN)/ruff check launcher warmup tests tools benchmarks
-	$(BIN)/mypy launcher warmup
-	$(BIN)/pytest -n 2 --dist loadfile --reruns 1 --ignore tests/faults
-	$(BIN)/pytest --reruns 2 tests/faults
+	@$(BIN)/python tools/parts.py $(PARTS)
 
 lint: setup
-	$(BIN)/ruff check launcher warmup tests tools benchmarks
-	$(BIN)/mypy launcher warmup
+	@$(BIN)/python tools/parts.py lint
 
 test-latest:
 	$(PYTHON) -m venv --clear $(LATEST)
