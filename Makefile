@@ -1,34 +1,60 @@
 # make demo    a whole deployment on this machine, from nothing to a streamed answer
-# make test    everything that CI runs
+# make test    everything that CI runs; PARTS="lint tests" for some of it (tools/parts.py)
+# make lint    ruff, mypy, the layers of packages, the size of each part
+# make test-latest  the tests without processes, with the newest packages that pyproject.toml allows
+# make lock    requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
+# make setup   .venv with what requirements.lock names; quick when nothing changed
 # make sglang-cpu   real SGLang, Dynamo and NIXL on the CPU (3.7 GB, .venv-sglang)
 # make dynamo-serve a real ai-dynamo 0.3.2 (301 MB, .venv-dynamo-032) started by `dynamo serve`
-# make setup   .venv with all that both need; quick when nothing changed
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LATEST := .venv-latest
+UNIT := tests/unit tests/convert tests/catalog tests/check tests/kernels
 
-.PHONY: sglang-cpu dynamo-serve setup demo test lint bench golden clean
+.PHONY: sglang-cpu dynamo-serve setup packages lock demo test test-latest lint bench golden clean
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml Makefile
-	@$(PYTHON) -c 'import sys; sys.exit("sgl-launch needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[local,test]'
+# Packages come from the lock alone, as wheels with known hashes, so nothing is built and nothing else is fetched.
+# The venv is made anew when the lock's text changes: it holds no package that the lock no longer names.
+$(VENV)/.locked: requirements.lock
+	@cmp --silent $< $@ || $(MAKE) --no-print-directory packages
 	@touch $@
+
+packages:
+	@$(PYTHON) -c 'import sys; sys.exit("sgl-launch needs Python 3.10 or newer" if sys.version_info < (3, 10) else 0)'
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: --requirement requirements.lock
+	@cp requirements.lock $(VENV)/.locked
+
+$(VENV)/.ready: $(VENV)/.locked pyproject.toml
+	$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The lock holds for every Python from 3.10 on and has the hashes of all wheels.
+lock:
+	@test -x .venv-lock/bin/uv || $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet uv==0.13.9
+	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-build \
+		--extra local --extra test --no-annotate --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade) \
+		--output-file requirements.lock pyproject.toml
 
 demo: setup
 	@$(BIN)/python tools/demo.py
 
-# The drills have limits in seconds, so they run alone. What starts processes gets a second try on a
-# machine that is busy with something else; a second try is listed at the end.
 test: setup
 	@tests/install.sh || echo "make test: some tests will be skipped (see above)" >&2
-	$(BIN)/ruff check launcher warmup tests tools benchmarks
-	$(BIN)/mypy launcher warmup
-	$(BIN)/pytest -n 2 --dist loadfile --reruns 1 --ignore tests/faults
-	$(BIN)/pytest --reruns 2 tests/faults
+	@$(BIN)/python tools/parts.py $(PARTS)
+
+lint: setup
+	@$(BIN)/python tools/parts.py lint
+
+test-latest:
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python -m pip install --quiet --editable '.[local,test]'
+	$(LATEST)/bin/pytest -n 2 --dist loadfile $(UNIT); status=$$?; $(LATEST)/bin/python tools/lock_diff.py; exit $$status
 
 .venv-sglang/.ready:
 	tools/sglang-cpu/setup.sh .venv-sglang
@@ -44,10 +70,6 @@ sglang-cpu: setup .venv-sglang/.ready
 dynamo-serve: setup .venv-dynamo-032/.ready
 	SGL_LAUNCH_DYNAMO_032=$(CURDIR)/.venv-dynamo-032/bin/python $(BIN)/pytest tests/shapes/test_dynamo_serve.py
 
-lint: setup
-	$(BIN)/ruff check launcher warmup tests tools benchmarks
-	$(BIN)/mypy launcher warmup
-
 golden: setup
 	$(BIN)/pytest tests/unit --update-golden
 
@@ -57,4 +79,4 @@ bench: setup
 	$(BIN)/python benchmarks/heartbeat.py
 
 clean:
-	rm -rf $(VENV) runs dist build .slurm-test
+	rm -rf $(VENV) $(LATEST) .venv-lock runs dist build .slurm-test

@@ -14,11 +14,10 @@ def command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from launcher.cli import cli
-
     found = get_completion_class(shell)
     if found is None:  # click.Choice has seen to it
         raise click.UsageError(f"no completion for {shell}")
-    made = found(cli, {}, "sgl-launch", "_SGL_LAUNCH_COMPLETE")
+    root = click.get_current_context().find_root().command
+    made = found(root, {}, "sgl-launch", "_SGL_LAUNCH_COMPLETE")
     # source() asks bash for its version; the script itself needs none of that
     click.echo(made.source_template % made.source_vars())

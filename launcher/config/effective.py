@@ -11,7 +11,7 @@ from typing import Any
 from launcher.config import Config
 from launcher.config.load import merged_layers
 from launcher.config.yamlpos import Number
-from launcher.convert.writer import scalar
+from launcher.config.yamltext import scalar
 
 _HEAD = "# made by sgl-launch: the site files, what `base` names, the config and --set, as one file\n"
 

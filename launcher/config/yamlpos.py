@@ -73,7 +73,7 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, Place]]:
         place = Place(source, before.count("\n") + 1, bad.start() - before.rfind("\n"))
         raise InputError(Problem(f"a character that YAML does not allow (U+{ord(bad[0]):04X}); remove it", place))
     try:
-        _check_depth(text, source)
+        check_depth(text, source)
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
@@ -116,16 +116,34 @@ def _indentation(text: str, line: int) -> str:
     return found[: len(found) - len(found.lstrip())]
 
 
-def _check_depth(text: str, source: str) -> None:
-    """libyaml builds its tree by recursion and would crash on a very deep one."""
+def check_depth(text: str, source: str) -> None:
+    """Raise InputError at the first collection that is nested too deep; other mistakes are left to the parser.
+
+    PyYAML composes nodes by recursion, so a very deep text would end it with a RecursionError or crash it.
+    """
+    mark = _check_events(text, source)
+    if mark is not None and mark.index < len(text):
+        # libyaml reads up to 1,024 characters ahead and has a limit of its own since 0.2.6 (1,000 levels): its
+        # error can come before the events of the collections that precede it
+        _check_events(text[: mark.index], source)
+
+
+def _check_events(text: str, source: str) -> Any:
+    """The place where the text stops being YAML; None when it does not. Raises InputError as check_depth does."""
     depth = 0
-    for event in yaml.parse(text, _Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > _MAX_DEPTH:
-            raise InputError(Problem(f"nested deeper than {_MAX_DEPTH} levels", _place(event, source)))
+    try:
+        for event in yaml.parse(text, _Loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > _MAX_DEPTH:
+                raise InputError(Problem(f"nested deeper than {_MAX_DEPTH} levels", _place(event, source)))
+    except yaml.MarkedYAMLError as e:
+        return e.problem_mark
+    except yaml.YAMLError:
+        pass
+    return None
 
 
 class _Builder:

@@ -12,9 +12,9 @@ import yaml
 
 from launcher.catalog import Catalog, dashed
 from launcher.catalog.renames import CARRY, RENAMES
+from launcher.config.yamltext import scalar
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section, plain
-from launcher.convert.writer import scalar
 from launcher.engines.base import OWNED_FLAGS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -216,5 +216,5 @@ def _is_flag(name: str, catalog: Catalog) -> bool:
 def _guess(raw: str) -> Any:
     try:
         return yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return raw

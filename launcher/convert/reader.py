@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from launcher.base.errors import InputError, Place, Problem
-from launcher.config.yamlpos import KeyPath
+from launcher.config.yamlpos import KeyPath, check_depth
 from launcher.convert.comments import attach
 from launcher.convert.tree import Item, Section
 
@@ -55,6 +55,7 @@ def read(text: str, source: str) -> tuple[Section, tuple[Item, ...]]:
 
 
 def _read(text: str, source: str) -> tuple[Section, _Walk]:
+    check_depth(text, source)
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()

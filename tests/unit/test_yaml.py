@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launcher.base.errors import InputError, Place
+from launcher.catalog import load
+from launcher.config import load_config
 from launcher.config.yamlpos import parse
+from launcher.convert import SGLANG
+from launcher.convert.flags import renamed_comments
+from launcher.convert.reader import read
+from launcher.convert.tree import Comment
 
 
 def value(text: str) -> Any:
@@ -145,7 +152,6 @@ def test_crlf_and_byte_order_mark() -> None:
         ),
         ("a: x\x07y\n", "f:1:5: a character that YAML does not allow (U+0007); remove it"),
         ("a: 1\nb: \udcff\n", "f:2:4: a character that YAML does not allow (U+DCFF); remove it"),
-        ("a: " + "[" * 100_000, "f:1:67: nested deeper than 64 levels"),
         ("a: [1, 2\nb: 3\n", "f:2:2: not valid YAML: did not find expected ',' or ']'"),
     ],
 )
@@ -153,6 +159,59 @@ def test_mistakes(text: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         parse(text, "f")
     assert str(error.value) == message
+
+
+# libyaml has a limit of 1,000 levels since 0.2.6 and reads ahead, so it can come first
+@pytest.mark.parametrize("levels", [65, 999, 1000, 1001, 100_000])
+@pytest.mark.parametrize(
+    ("opening", "line", "column"),
+    [
+        ("[", 1, 67),
+        ("[\n ", 64, 2),
+        ("{a: ", 1, 256),
+        ("[{? ", 1, 129),
+        ("- ", 2, 129),
+        ("? ", 2, 129),
+        ("- ? ", 2, 129),
+    ],
+)
+def test_one_limit_of_nesting(opening: str, line: int, column: int, levels: int) -> None:
+    block = opening[0] in "-?"
+    text = ("# c\n" if block else "b: ") + opening * levels
+    for ending in ("", "x", "x: [\n\t]: @"):
+        with pytest.raises(InputError) as error:
+            parse(text + ending, "f")
+        assert str(error.value) == f"f:{line}:{column}: nested deeper than 64 levels"
+
+
+def test_every_reader_has_this_limit(tmp_path: Path) -> None:
+    text = "name: " + "[" * 1500
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(text)
+    for reader in (lambda: read(text, str(recipe)), lambda: load_config(str(recipe), sites=[])):
+        with pytest.raises(InputError) as error:
+            reader()
+        assert str(error.value) == f"{recipe}:1:70: nested deeper than 64 levels"
+    recipe.write_text("name: n\n")
+    with pytest.raises(InputError, match=r"^--set model=\[+: model: nested deeper than 64 levels$"):
+        load_config(str(recipe), [f"model={'[' * 1500}"], sites=[])
+
+
+def test_a_deep_text_in_a_comment_of_a_recipe_stays_as_it_is() -> None:
+    deep = Comment("# tp-size: " + "[" * 3000, 1)
+    assert renamed_comments([deep], load(SGLANG)) == (deep,)
+
+
+def test_sixty_four_levels_are_read() -> None:
+    for text in ("[" * 64 + "]" * 64, "- " * 64 + "x", "\n".join(" " * n + "a:" for n in range(64))):
+        parse(text, "f")
+        with pytest.raises(InputError, match="nested deeper than 64 levels"):
+            parse(f"[{text}]" if text[0] == "[" else "b:\n" + "".join(f" {line}\n" for line in text.split("\n")), "f")
+
+
+def test_a_mistake_before_the_limit_is_named_first() -> None:
+    with pytest.raises(InputError, match="f:1:4: not valid YAML"):
+        parse("a: @ " + "[" * 2000, "f")
 
 
 def test_a_few_anchors_that_would_expand_to_billions() -> None:

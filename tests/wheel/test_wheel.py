@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
@@ -49,7 +50,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     (wheel,) = (top / "dist").glob("sgl_launch-*.whl")
     run([sys.executable, "-m", "venv", top / "venv"], top)
     bin_ = top / "venv" / "bin"
-    run([bin_ / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel], top)
+    # what it needs comes in the versions that are here, so that a release made elsewhere changes nothing
+    constraints = top / "constraints.txt"
+    here = (f"{d.name}=={d.version}\n" for d in importlib.metadata.distributions() if d.name != "sgl-launch")
+    constraints.write_text("".join(here))
+    pip = [bin_ / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run([*pip, "--constraint", constraints, wheel], top)
     empty = top / "empty"
     empty.mkdir()
     return Installed(bin_ / "sgl-launch", bin_ / "python", empty)
