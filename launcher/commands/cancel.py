@@ -13,9 +13,10 @@ import click
 
 from launcher.base.errors import InputError, WorkError
 from launcher.base.processes import is_alive, start_time
+from launcher.base.programs import run_command
 from launcher.commands.options import complete_job, runs_option
 from launcher.run.folder import RunFolder, find_run, find_runs
-from launcher.run.state import is_local, job_state, job_states, run_command
+from launcher.run.state import is_local, job_state, job_states
 
 
 @click.command("cancel")

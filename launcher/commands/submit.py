@@ -90,9 +90,9 @@ def command(
         except KeyboardInterrupt:
             click.echo(f"the job goes on; end it with: sgl-launch cancel {run.job_id}", err=True)
             raise
-        endpoint = run.json("endpoint.json")
+        endpoint = run.endpoint()
         if endpoint and not parsable:
-            click.echo(f"{target} at {endpoint['url']} (model {endpoint['model']})")
+            click.echo(f"{target} at {endpoint.url} (model {endpoint.model})")
 
 
 def _model_here(plan: Plan) -> None:
