@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 
 from launcher.base.processes import is_alive
+from launcher.base.terminal import visible
 from launcher.run.folder import RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
@@ -56,7 +58,15 @@ def script_process(run: RunFolder) -> tuple[int, int | None]:
     return (pid, started) if isinstance(pid, int) and isinstance(started, int) and pid > 1 else (0, None)
 
 
+def other_host(run: RunFolder) -> str:
+    """The machine that a local run is on, if it is not this one."""
+    host = (run.json("local.json") or {}).get("host")
+    return visible(host) if isinstance(host, str) and host != socket.gethostname() else ""
+
+
 def _local_state(run: RunFolder) -> JobState:
+    if host := other_host(run):
+        return History.of(run.events()).end or JobState("UNKNOWN", f"it was started on {host}: ask there")
     if is_alive(*script_process(run)):
         return JobState("RUNNING", "", "process")
     # a script that was killed by force has recorded nothing
