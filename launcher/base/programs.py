@@ -19,6 +19,7 @@ class Asked:
         self._name = command[0]
         self._process: subprocess.Popen[bytes] | None = None
         self._answer: tuple[int, str] | None = None
+        self._partial = b""
         try:
             self._process = subprocess.Popen(
                 list(command),
@@ -39,11 +40,16 @@ class Asked:
         if self._answer is None and self._process is not None:
             try:
                 out, err = self._process.communicate(timeout=max(deadline - time.monotonic(), 0.01))
-            except subprocess.TimeoutExpired:
+            except subprocess.TimeoutExpired as e:
+                self._partial = e.output or b""
                 return None
             code = self._process.returncode
             self._answer = code, (out if code == 0 else out + err).decode(errors="replace")
         return self._answer
+
+    def output_so_far(self) -> str:
+        """What a program that has not ended had printed when it was last waited for."""
+        return self._partial.decode(errors="replace")
 
     def kill(self) -> None:
         """End it and its children, if it still runs."""
