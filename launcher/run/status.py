@@ -7,6 +7,7 @@ import re
 import socket
 import time
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from launcher.base.errors import WorkError
 from launcher.run.folder import RunFolder
@@ -15,8 +16,10 @@ from launcher.run.jobstate import JobState
 from launcher.run.logfiles import tail
 from launcher.run.logtext import plain, that_matters
 from launcher.run.planned import Planned
-from launcher.run.probe import Answers, ask
 from launcher.run.state import is_local, job_state
+
+if TYPE_CHECKING:
+    from launcher.run.probe import Answers
 
 LOG_TAIL = 16384  # bytes of each rank's log that are looked at
 _LOADING = re.compile(r"load(ing)? (weight|safetensors|checkpoint|model)|capture cuda graph|Multi-thread loading", re.I)
@@ -85,10 +88,8 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
         plan = run.plan_or_none()
     except WorkError as e:
         missing.append(str(e))
-    answers = Answers()
-    if probe and plan and not state.ended:
-        answers = _ask(run, history)
-        missing += answers.missing
+    answers = _ask(run, history) if probe and plan and not state.ended else None
+    missing += answers.missing if answers else ()
     end = history.last if state.ended and history.last else time.time()
     endpoint = run.endpoint() if not state.ended and history.events else None
     return Status(
@@ -115,27 +116,32 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
     )
 
 
-def _ask(run: RunFolder, history: History) -> Answers:
-    from launcher.run.deployment import read_deployment
-
+def _ask(run: RunFolder, history: History) -> Answers | None:
+    """What the job answers; None while it has no workers or addresses."""
     if not any(e.stage == "workers" for e in history.events):
-        return Answers()  # it has no workers yet
+        return None
+    from launcher.run.deployment import read_deployment
+    from launcher.run.probe import ask
+
     try:
         deployment = read_deployment(run)
     except WorkError:
-        return Answers()  # and no addresses
+        return None
     return ask(deployment)
 
 
-def _ranks(run: RunFolder, plan: Planned, history: History, job: JobState, answers: Answers) -> list[RankStatus]:
+def _ranks(
+    run: RunFolder, plan: Planned, history: History, job: JobState, answers: Answers | None
+) -> list[RankStatus]:
+    leases, healths = (answers.leases, answers.health) if answers else (None, {})
     hosts = {n.index: n.host for n in run.nodes()}
     ranks = []
     for group in plan.groups:
         name = group.name
         recorded = history.process(name)
-        lease = (answers.leases or {}).get(name)
-        health = answers.health.get(name, "")
-        registered = None if answers.leases is None else lease is not None
+        lease = (leases or {}).get(name)
+        health = healths.get(name, "")
+        registered = None if leases is None else lease is not None
         state = "ended" if job.ended else now(recorded.state, health, registered)
         for rank in group.ranks:
             lines = list(filter(None, map(plain, tail(run.path / "logs" / f"{name}-{rank.rank}.log", LOG_TAIL))))
