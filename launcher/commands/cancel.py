@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import signal
 import time
@@ -12,19 +10,33 @@ from pathlib import Path
 import click
 
 from launcher.base.errors import InputError, WorkError
-from launcher.base.processes import is_alive, start_time
+from launcher.base.processes import is_alive, look, send
+from launcher.base.programs import run_command
 from launcher.commands.options import complete_job, runs_option
 from launcher.run.folder import RunFolder, find_run, find_runs
-from launcher.run.state import is_local, job_state, job_states, run_command
+from launcher.run.history import History
+from launcher.run.jobstate import JobState
+from launcher.run.leftovers import clear, end_leftovers, leftovers
+from launcher.run.slurm import environment
+from launcher.run.state import cluster_of, is_local, job_state, job_states, other_host, script_process
+
+PATIENCE = 5.0  # seconds in which a local run's script must show that it ends
+KILL_WAIT = 45.0  # seconds after which Slurm itself should have killed the job: its KillWait is 30 s
 
 
 @click.command("cancel")
 @click.argument("job", shell_complete=complete_job)
-@click.option("--timeout", type=float, default=60, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout", type=float, default=60, show_default=True, metavar="SECONDS", help="Give up or use force after this."
+)
 @runs_option
 def command(job: str, timeout: float, runs: Path) -> None:
     """End JOB (an id, a name or a run folder) and everything it started."""
     run = find_run(job, runs)
+    if not run.ours:
+        raise InputError(f"{run.path} belongs to another user, who alone can cancel it")
+    if host := other_host(run):
+        raise InputError(f"{run.path.name} was started on {host}: cancel it there")
     if job == run.name:
         living = _living(job, runs)
         if len(living) > 1:
@@ -34,25 +46,13 @@ def command(job: str, timeout: float, runs: Path) -> None:
     state = job_state(run)
     if state.ended:
         click.echo(f"{run.path.name} had ended already: {state}")
-        _kill_leftovers(run)
-        return
-    if is_local(run):
-        process = run.json("local.json") or {}
-        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-            os.kill(int(process["pid"]), signal.SIGTERM)
+        if is_local(run):
+            _end_the_rest(run)
     else:
-        code, output = run_command(["scancel", run.job_id])
-        if code:
-            raise WorkError(f"scancel {run.job_id}: {output.strip()}")
-    deadline = time.monotonic() + timeout
-    while not (state := job_state(run)).ended:
-        if state.state == "UNKNOWN":
-            break  # Slurm has forgotten it already
-        if time.monotonic() > deadline:
-            raise WorkError(f"{run.path.name} still is {state.state} {timeout:.0f} s after it was told to end")
-        time.sleep(0.1 if is_local(run) else 1)  # Slurm's controller is everyone's
-    _kill_leftovers(run)
-    click.echo(f"{run.path.name} ended: {state}")
+        state = _end_local(run, timeout) if is_local(run) else _end_slurm(run, timeout)
+        click.echo(f"{run.path.name} ended: {state}")
+    if not is_local(run):
+        shutil.rmtree(run.path / "secrets", ignore_errors=True)
 
 
 def _living(name: str, runs: Path) -> list[RunFolder]:
@@ -63,38 +63,63 @@ def _living(name: str, runs: Path) -> list[RunFolder]:
     return [r for r, s in zip(named, states, strict=True) if not s.ended and s.state != "UNKNOWN"]
 
 
-def _kill_leftovers(run: RunFolder) -> None:
-    """End what a job whose script was killed left: its keys, and a local job's process groups."""
-    shutil.rmtree(run.path / "secrets", ignore_errors=True)
-    if not is_local(run):
-        return
-    began = (run.json("local.json") or {}).get("start_time") or 0
-    try:
-        lines = (run.path / "processes").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        pid = int(line.split()[0])
-        started = start_time(pid)
-        # the same pid may belong to somebody else by now: ours leads its group and is younger
-        if started is None or started < began or not _in_run(pid, run):
-            continue
-        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-            if os.getpgid(pid) != pid:
-                continue
-            deadline = time.monotonic() + 2
-            os.killpg(pid, signal.SIGTERM)
-            while is_alive(pid, started):
-                time.sleep(0.05)
-                if time.monotonic() > deadline:
-                    os.killpg(pid, signal.SIGKILL)
-        click.echo(f"killed {line.split()[1]} (pid {pid}), which was left", err=True)
+def _end_local(run: RunFolder, timeout: float) -> JobState:
+    """Ask the run's script to end all; kill it if it does not react, and whatever is left then."""
+    pid, started = script_process(run)
+    begin, events, processes = time.monotonic(), len(run.events()), len(leftovers(run))
+    send(pid, started, signal.SIGTERM)
+    while is_alive(pid, started):
+        waited = time.monotonic() - begin
+        process = look(pid)
+        if process and process.state in "Tt":
+            _kill(run, "was stopped by a signal (SIGSTOP)")
+        elif waited > timeout:
+            _kill(run, f"had not ended after {timeout:g} s")
+        elif waited > PATIENCE and len(run.events()) == events and len(leftovers(run)) >= processes:
+            _kill(run, f"did not react within {PATIENCE:g} s")
+        else:
+            time.sleep(0.1)
+    _end_the_rest(run)
+    return job_state(run)
 
 
-def _in_run(pid: int, run: RunFolder) -> bool:
-    """Whether the process belongs to this run: its job id is in its environment."""
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return f"SGL_JOB_ID={run.job_id}".encode() in environment
+def _kill(run: RunFolder, why: str) -> None:
+    """Kill a run's script, and record what it can't record itself any more."""
+    pid, started = script_process(run)
+    click.echo(f"the script of {run.path.name} (pid {pid}) {why}; it is killed", err=True)
+    send(pid, started, signal.SIGKILL)
+    deadline = time.monotonic() + 1
+    while is_alive(pid, started) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if is_alive(pid, started):
+        raise WorkError(f"pid {pid} can't be killed: it hangs in the kernel, often on storage that does not answer")
+    run.add_event(History.of(run.events()).stage, "cancelled", f"killed: its script {why}")
+    run.add_event("stop", "done", "exit status 137")
+
+
+def _end_the_rest(run: RunFolder) -> None:
+    """End what a local run's script has left behind."""
+    for process in end_leftovers(run):
+        click.echo(f"ended {process.name} (pid {process.pid}), which was left", err=True)
+    clear(run)
+
+
+def _end_slurm(run: RunFolder, timeout: float) -> JobState:
+    """Have Slurm end the job; by force if its script hangs."""
+    where = ["-M", cluster] if (cluster := cluster_of(run)) else []
+    scancel = ["scancel", *where]
+    code, output = run_command([*scancel, run.job_id], env=environment())
+    if code:
+        raise WorkError(f"scancel {run.job_id}: {output.strip()}")
+    begin, forced = time.monotonic(), False
+    while not (state := job_state(run)).ended and not state.forgotten:
+        waited = time.monotonic() - begin
+        if waited > timeout:
+            how = f"is still {state}" if state.state != "UNKNOWN" else f"may not have ended ({state.reason})"
+            raise WorkError(f"{run.path.name} {how} {timeout:.0f} s after it was told to end")
+        if not forced and waited > min(KILL_WAIT, timeout * 0.75):
+            forced = True
+            click.echo(f"{run.path.name} is still {state} after {waited:.0f} s; it is killed (SIGKILL)", err=True)
+            run_command([*scancel, "--signal=KILL", "--full", run.job_id], env=environment())
+        time.sleep(1)  # Slurm's controller is everyone's
+    return state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import click
 
 from launcher.base.errors import InputError, WorkError
+from launcher.base.terminal import visible
 from launcher.commands.options import runs_option
+from launcher.run.folder import RunFolder
 
 
 @click.command("chat")
@@ -28,17 +31,26 @@ def command(target: str | None, message: str, max_tokens: int, model: str | None
     names: dict[int, str] = {}
     run = run_or_address(target, runs)
     if run is not None:
-        endpoint = run.json("endpoint.json")
+        endpoint = run.endpoint()
         if endpoint is None:
             raise WorkError(f"{run.path.name} is not ready; see `sgl-launch status {run.job_id}`")
-        address, model = str(endpoint["url"]), model or str(endpoint["model"])
-        names = {int(e.detail, 16): e.stage for e in run.events() if e.state == "registered" and e.detail}
+        address, model = endpoint.url, model or endpoint.model
+        names = _names(run)
     else:
         try:
             address = parse_address(target or "")
         except AddressError as e:
             raise InputError(str(e)) from None
     asyncio.run(_chat(address, model, message, max_tokens, names))
+
+
+def _names(run: RunFolder) -> dict[int, str]:
+    """Worker groups by the id of their registration."""
+    found = {}
+    for event in run.events():
+        with contextlib.suppress(ValueError):  # SGLang's own workers have none
+            found[int(event.detail, 16)] = event.stage if event.state == "registered" else ""
+    return {instance: group for instance, group in found.items() if group}
 
 
 async def _chat(address: str, model: str | None, message: str, max_tokens: int, names: dict[int, str]) -> None:
@@ -65,13 +77,13 @@ async def _chat(address: str, model: str | None, message: str, max_tokens: int, 
             }
             async with session.post(f"{address}/v1/chat/completions", json=body) as answer:
                 if answer.status != 200:
-                    raise WorkError(f"{address}: HTTP {answer.status}: {await answer.text()}")
+                    raise WorkError(f"{address}: HTTP {answer.status}: {visible(await answer.text())}")
                 async for raw in answer.content:
                     text, found = _chunk(raw)
                     if text and first is None:
                         first = time.monotonic() - begin
                     workers = found or workers
-                    click.echo(text, nl=False)
+                    click.echo(visible(text), nl=False)
     except aiohttp.ClientError as e:
         raise WorkError(f"no answer from {address}: {e}") from None
     click.echo()

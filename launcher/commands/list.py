@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from launcher.commands.options import json_option, runs_option
-from launcher.run.folder import RunFolder, find_runs
-from launcher.run.state import JobState, job_states
-from launcher.run.status import duration, stage_of
+from launcher.run.folder import RunFolder, look_up
+from launcher.run.history import History
+from launcher.run.jobstate import JobState
+from launcher.run.state import job_states
+from launcher.run.status import duration
 
 
 @click.command("list")
@@ -22,10 +24,15 @@ from launcher.run.status import duration, stage_of
 @runs_option
 def command(lines: int, running: bool, as_json: bool, runs: Path) -> None:
     """List the runs, newest last: job id, name, state, stage, age and how they ended."""
-    found = find_runs(runs)
+    known = look_up(runs)
+    found = known.runs
     chosen = found[-lines:] if lines else found
-    rows = [_row(run, state) for run, state in zip(chosen, job_states(chosen), strict=True)]
+    states = job_states(chosen)
+    rows = [_row(run, state) for run, state in zip(chosen, states, strict=True)]
     rows = [row for row in rows if not (running and row["ended"])]
+    silent = {s.reason: None for s in states if s.state == "UNKNOWN" and not s.forgotten}
+    for note in filter(None, (*silent, known.note)):
+        click.echo(note, err=True)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -43,18 +50,17 @@ def command(lines: int, running: bool, as_json: bool, runs: Path) -> None:
 
 
 def _row(run: RunFolder, state: JobState) -> dict[str, Any]:
-    events = run.events()
-    endpoint = run.json("endpoint.json") or {}
-    failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
+    history = History.read(run, state)
+    endpoint = run.endpoint() if history.events and not state.ended else None
     return {
         "job_id": run.job_id,
         "name": run.name,
         "state": state.state,
         "reason": state.reason if state.state != "UNKNOWN" else "",
         "ended": state.ended,
-        "stage": stage_of(events),
-        "started": events[0].time if events else None,
-        "endpoint": endpoint.get("url") if not state.ended else None,
-        "failure": f"{failure.stage} {failure.state}: {failure.detail}" if failure else None,
+        "stage": history.stage,
+        "started": history.began,
+        "endpoint": endpoint.url if endpoint else None,
+        "failure": history.failure_text,
         "folder": str(run.path),
     }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import click
 
 from launcher.base.errors import InputError
 from launcher.commands.options import complete_group, job_argument, runs_option
-from launcher.run.folder import RunFolder, find_run
+from launcher.run.folder import find_run
+from launcher.run.logfiles import BLOCK, Tail, last_lines, lines, log_name, matching, parts
 from launcher.run.logtext import by_time, plain
 from launcher.run.state import job_state
 
@@ -22,13 +23,13 @@ COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_
 @click.command("logs")
 @job_argument
 @click.argument("group", required=False, shell_complete=complete_group)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job ends, across restarts.")
-@click.option("-n", "--lines", type=int, default=0, help="Only the last N lines of each log.")
-@click.option("-g", "--grep", "pattern", metavar="REGEX", help="Only lines that match.")
-@click.option("--why", "why_", is_flag=True, help="Only what explains a failure, and what to do about it.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until the job ends, across restarts.")
+@click.option("-n", "--lines", "last", type=click.IntRange(0), default=0, help="Show only the last N lines of each.")
+@click.option("-g", "--grep", "pattern", metavar="REGEX", help="Show only lines that match.")
+@click.option("--why", "why_", is_flag=True, help="Show only what explains a failure, and what to do about it.")
 @runs_option
 def command(
-    job: str | None, group: str | None, follow: bool, lines: int, pattern: str | None, why_: bool, runs: Path
+    job: str | None, group: str | None, follow: bool, last: int, pattern: str | None, why_: bool, runs: Path
 ) -> None:
     """Show the logs of JOB: all, or those of GROUP (prefill-0), or of one rank (prefill-0:1).
 
@@ -43,21 +44,31 @@ def command(
     wanted = _pattern(pattern)
     files = matching(run, group, waiting=follow)
     logs = Tail(run, group)
-    now = [(path, logs.new(path)) for path in files]
-    printed = [(path, found[-lines:] if lines else found) for path, found in now]
+    sizes = {path: logs.start_at_end(path) if follow else None for path in files}
     named = len(files) > 1 or follow
-    for path, line in by_time(printed):
+    for path, line in by_time((path, _written(path, last, sizes[path])) for path in files):
         _print(path, line, named, wanted)
     turn, ended = 0, False
     while follow:
         if turn % 4 == 0:  # each time asks Slurm's controller
             ended = job_state(run).ended  # asked before reading: what it wrote last is not lost
         turn += 1
-        for path, line in by_time(logs.read()):
+        found = list(logs.read())
+        for path, line in by_time(found):
             _print(path, line, True, wanted)
-        if ended:
+        if ended and not found:
             return
-        time.sleep(0.5)
+        if not any(sum(map(len, new)) > BLOCK // 2 for _, new in found):  # else there is more already
+            time.sleep(0.5)
+
+
+def _written(path: Path, last: int, size: int | None) -> Iterable[str]:
+    """The lines of a log that are there, or its last ones; as far as `size` bytes of the newest file."""
+    if last:
+        found = last_lines(path, last, size)
+        older = parts(path)[:-1] if len(found) < last else []
+        return [*(line for part in older for line in last_lines(part, last - len(found))), *found]
+    return chain.from_iterable(lines(part, size if part == path else None) for part in parts(path))
 
 
 def _pattern(text: str | None) -> re.Pattern[str] | None:
@@ -67,66 +78,13 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         raise InputError(f"--grep {text}: not a regular expression: {e}") from None
 
 
-def matching(run: RunFolder, group: str | None, waiting: bool = False) -> list[Path]:
-    """The log files of a group, rank, service or all. Raises InputError if there is none, unless
-    one may still come."""
-    files = sorted((run.path / "logs").glob("*.log"))
-    if group:
-        name, colon, rank = group.partition(":")
-        wanted = {f"{name}-{rank}"} if colon else None
-        chosen = [
-            f for f in files if (f.stem in wanted if wanted else f.stem == name or f.stem.rpartition("-")[0] == name)
-        ]
-        if not chosen and not (waiting and _planned(run, name)):
-            known = ", ".join(f.stem for f in files) or "none yet"
-            raise InputError(f"no log of {group!r} in {run.path}/logs; there are: {known}")
-        return chosen
-    return files
-
-
-def _planned(run: RunFolder, group: str) -> bool:
-    plan = run.plan_or_none()
-    return plan is None or plan.group(group) is not None
-
-
-class Tail:
-    """Reads what log files have become longer by; a file that was begun anew is read anew."""
-
-    def __init__(self, run: RunFolder, group: str | None) -> None:
-        self._run, self._group = run, group
-        self._read: dict[Path, tuple[int, int]] = {}  # inode and size up to which it was read
-
-    def read(self) -> Iterator[tuple[Path, list[str]]]:
-        """Each file's new lines; new files are found."""
-        files = matching(self._run, self._group, waiting=True)
-        self._read = {path: at for path, at in self._read.items() if path in files}
-        for path in files:
-            if lines := self.new(path):
-                yield path, lines
-
-    def new(self, path: Path) -> list[str]:
-        """New whole lines; none of a file that is gone."""
-        inode, at = self._read.get(path, (0, 0))
-        try:
-            with path.open("rb") as f:
-                about = os.fstat(f.fileno())
-                if about.st_ino != inode or about.st_size < at:
-                    at = 0
-                f.seek(at)
-                chunk = f.read()
-        except OSError:
-            return []
-        whole = chunk[: chunk.rfind(b"\n") + 1]
-        self._read[path] = (about.st_ino, at + len(whole))
-        return whole.decode(errors="replace").splitlines()
-
-
 def _print(path: Path, line: str, named: bool, wanted: re.Pattern[str] | None) -> None:
-    if wanted and not wanted.search(plain(line)):
+    text = plain(line)
+    if wanted and not wanted.search(text):
         return
-    # click leaves colours out where the output is no terminal, those of the lines too
-    prefix = click.style(f"{path.stem}| ", fg=colour(path.stem)) if named else ""
-    click.echo(f"{prefix}{line}")
+    name = log_name(path)
+    prefix = click.style(f"{name}| ", fg=colour(name)) if named else ""
+    click.echo(f"{prefix}{text}")
 
 
 def colour(log: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from launcher.config.load import load_config, site_value
-from launcher.plan.make import make_plan
-from launcher.plan.model import Cluster, Plan
+from launcher.config.site import site_value
+
+if TYPE_CHECKING:
+    from launcher.plan.model import Cluster, Plan
 
 set_option = click.option(
     "--set",
@@ -52,7 +53,9 @@ def config_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def planned(config: str, sets: tuple[str, ...], cluster: Cluster) -> Plan:
     """Load and plan. Raises InputError."""
+    from launcher.config.load import load_config
     from launcher.config.secrets import secret_warnings
+    from launcher.plan.make import make_plan
 
     loaded, source = load_config(config, sets)
     for warning in secret_warnings(loaded, source):

@@ -11,7 +11,7 @@ import click
 
 from launcher.commands.options import job_argument, json_option, runs_option
 from launcher.run.folder import RunFolder, find_run
-from launcher.run.state import JobState
+from launcher.run.jobstate import JobState
 from launcher.run.status import Status, duration, read_status
 
 if TYPE_CHECKING:
@@ -90,8 +90,12 @@ def parts(status: Status) -> list[Any]:
 def head(status: Status) -> list[str]:
     reason = f" ({status.reason})" if status.reason else ""
     elapsed = f", {duration(status.elapsed)}" if status.elapsed is not None else ""
+    again = f", attempt {status.attempt + 1}" if status.attempt else ""
     left = f", {status.time_left} left" if status.time_left else ""
-    lines = [f"{status.name}  job {status.job_id}  {status.state}{reason}", f"stage {status.stage}{elapsed}{left}"]
+    lines = [f"{status.name}  job {status.job_id}  {status.state}{reason}"]
+    lines.append(f"stage {status.stage}{again}{elapsed}{left}")
+    if status.requeued:
+        lines.append(f"requeued: {status.requeued}")
     if status.state == "PENDING":
         lines.append(f"expected start: {status.expected_start or 'Slurm does not say yet'}")
     if status.endpoint:

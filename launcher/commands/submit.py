@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -75,13 +76,10 @@ def command(
         options = (f"--dependency=afterok:{first.job_id}", "--kill-on-invalid-dep=yes", *options)
     os.umask(os.umask(0) | 0o027)  # logs and configs are no business of everyone
     run, shown = start(plan, script, cluster, options)
-    shutil.copyfile(find_config(config), run.path / "config.yaml")
-    (run.path / "effective.yaml").write_text(whole, encoding="utf-8")
-    run.write_json(
-        "submit.json",
-        {"config": config, "set": list(sets), "cluster": cluster, "options": list(options)},
-    )
+    # first of all: from here on there is a job, whatever else fails
     click.echo(shown if parsable else f"{plan.config.name}: job {run.job_id}, {run.path}")
+    how = {"config": config, "set": list(sets), "cluster": cluster, "options": list(options)}
+    _keep(run, config, whole, {**how, "slurm_cluster": shown.partition(";")[2]})
     if target:
         from launcher.run.follow import wait_for
 
@@ -90,9 +88,27 @@ def command(
         except KeyboardInterrupt:
             click.echo(f"the job goes on; end it with: sgl-launch cancel {run.job_id}", err=True)
             raise
-        endpoint = run.json("endpoint.json")
+        endpoint = run.endpoint()
         if endpoint and not parsable:
-            click.echo(f"{target} at {endpoint['url']} (model {endpoint['model']})")
+            click.echo(f"{target} at {endpoint.url} (model {endpoint.model})")
+
+
+def _keep(run: RunFolder, config: str, whole: str, how: dict[str, Any]) -> None:
+    """What was submitted, into the run folder; says what could not be written."""
+    missing = {}
+    for file, write in (
+        ("config.yaml", lambda: shutil.copyfile(find_config(config), run.path / "config.yaml")),
+        ("effective.yaml", lambda: (run.path / "effective.yaml").write_text(whole, encoding="utf-8")),
+        ("submit.json", lambda: run.write_json("submit.json", how)),
+    ):
+        try:
+            write()
+        except OSError as e:
+            missing[file] = e.strerror
+    if missing:
+        why = "; ".join(dict.fromkeys(map(str, missing.values())))
+        files = ", ".join(missing)
+        click.echo(f"sgl-launch: warning: not written to {run.path}: {files} ({why}); the job goes on", err=True)
 
 
 def _model_here(plan: Plan) -> None:
@@ -119,7 +135,10 @@ def start(plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]) -
     from launcher.executors import slurm
 
     os.environ["SGL_LAUNCH"] = launcher
-    submitted = slurm.ScriptExecutor(runs, plan.config.name, script, options).submit_script()
+    sets = [name for role in plan.config.roles for name in plan.config.slurm_of(role).options]
+    submitted = slurm.ScriptExecutor(runs, plan.config.name, script, options, sets).submit_script()
+    for problem in submitted.problems:
+        click.echo(f"sgl-launch: warning: job {submitted.job_id}: {problem}", err=True)
     return RunFolder(submitted.folder), submitted.parsable
 
 

@@ -10,8 +10,8 @@ import click
 from launcher.commands.options import job_argument, runs_option
 from launcher.run.folder import find_run
 from launcher.run.follow import wait_for
-from launcher.run.state import job_state, recorded_end
-from launcher.run.status import duration, stage_of
+from launcher.run.history import History
+from launcher.run.status import duration
 
 
 @click.command("wait")
@@ -29,11 +29,10 @@ from launcher.run.status import duration, stage_of
 def command(job: str | None, target: str, timeout: float | None, runs: Path) -> None:
     """Wait until JOB (an id, a name or a run folder; the newest without one) has reached a state.
 
-    The last line says in which state it is and after how long. Exit status 1 if it ends or fails before.
+    A job that is requeued is waited for again. The last line says in which state it is and after how long. Exit
+    status 1 if it ends, fails or is cancelled before.
     """
     run, begin = find_run(job, runs), time.monotonic()
-    wait_for(run, target, timeout, lambda line: click.echo(line, err=True))
-    waited, events, state = duration(time.monotonic() - begin), run.events(), job_state(run)
-    if not state.ended:  # its script is quicker to tell than Slurm
-        state = recorded_end(events) or state
-    click.echo(f"{run.path.name} is {target}: {state}, stage {stage_of(events)}; waited {waited}")
+    state = wait_for(run, target, timeout, lambda line: click.echo(line, err=True))
+    stage, waited = History.read(run, state).stage, duration(time.monotonic() - begin)
+    click.echo(f"{run.path.name} is {target}: {state}, stage {stage}; waited {waited}")

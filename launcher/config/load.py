@@ -15,7 +15,8 @@ from launcher.base.files import data_path
 from launcher.base.suggest import nearest
 from launcher.config.fields import AT_KEYS
 from launcher.config.schema import Config
-from launcher.config.yamlpos import KeyPath, parse, parse_file
+from launcher.config.site import mapping_of, printable, short, site_files, site_layer
+from launcher.config.yamlpos import KeyPath, parse
 
 _MESSAGES = {
     "missing": "this key is needed",
@@ -75,33 +76,7 @@ def dotted(keys: Sequence[Any]) -> str:
     out = ""
     for key in keys:
         out += f"[{key}]" if isinstance(key, int) else f".{key}" if out else str(key)
-    return _printable(out)
-
-
-def _printable(text: str) -> str:
-    """One line for a terminal, whatever stood in the input."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
-def site_files() -> list[Path]:
-    """Site files, weakest first: $SGL_LAUNCH_SITE alone, or the machine's, then the user's."""
-    if chosen := os.environ.get("SGL_LAUNCH_SITE"):
-        return [Path(chosen)]
-    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    files = [Path("/etc/sgl-launch/site.yaml"), config_home / "sgl-launch" / "site.yaml"]
-    return [f for f in files if f.is_file()]
-
-
-def site_value(key: str) -> str | None:
-    """A top-level text of the site files; None when none sets it."""
-    value = None
-    for site in site_files():
-        data, places = _site(site)
-        if key in data:
-            value = data[key]
-            if not isinstance(value, str) or not value:
-                raise InputError(Problem(f"must be a text, not {_short(value)}", places[key,], key))
-    return value
+    return printable(out)
 
 
 def find_config(name: str) -> Path:
@@ -138,7 +113,7 @@ def merged_layers(
     data: dict[str, Any] = {}
     places: dict[KeyPath, Place] = {}
     for site in site_files() if sites is None else sites:
-        _merge(data, places, *_site(site))
+        _merge(data, places, *site_layer(site))
     for layer, layer_places in _with_bases(path):
         _merge(data, places, layer, layer_places)
     for item in sets:
@@ -170,28 +145,12 @@ def resolve(config: Config, source: Source) -> Config:
     return config.model_copy(update={"model": model})
 
 
-def _site(path: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
-    """A site file: a config file that may set as little as it likes."""
-    if not path.exists():
-        raise InputError(Problem("no such file; SGL_LAUNCH_SITE names it", Place(str(path))))
-    return ({}, {}) if parse_file(path)[0] is None else _mapping(path)
-
-
-def _mapping(path: Path) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
-    data, places = parse_file(path)
-    if data is None:
-        raise InputError(Problem("the file is empty; it needs name, model and the workers", Place(str(path))))
-    if not isinstance(data, dict):
-        raise InputError(Problem("must be a mapping (key: value)", Place(str(path), 1, 1)))
-    return data, places
-
-
 def _with_bases(path: Path) -> list[tuple[dict[str, Any], dict[KeyPath, Place]]]:
     """The file's layers, weakest first: what its `base` names (and that one's), then itself."""
     layers: list[tuple[dict[str, Any], dict[KeyPath, Place]]] = []
     seen: list[Path] = []
     while True:
-        data, places = _mapping(path)
+        data, places = mapping_of(path)
         seen.append(path.resolve())
         base = data.pop("base", None)
         place = places.get(("base",))
@@ -210,7 +169,7 @@ def _with_bases(path: Path) -> list[tuple[dict[str, Any], dict[KeyPath, Place]]]
 
 def _set(item: str) -> tuple[dict[str, Any], dict[KeyPath, Place]]:
     key, equals, text = item.partition("=")
-    place = Place(f"--set {_printable(item)}")
+    place = Place(f"--set {printable(item)}")
     if not equals or any(not part or part != part.strip() for part in key.split(".")):
         raise InputError(Problem("write it as --set key.key=value", place))
     try:
@@ -253,7 +212,7 @@ def problems_of(error: ValidationError, source: Source) -> list[Problem]:
             hint = nearest(str(keys[-1]), valid) or f"; valid here: {', '.join(valid)}"
             message = f"unknown key{hint}"
         elif kind == "literal_error":
-            message = f"must be {context['expected']}, not {_short(item['input'])}"
+            message = f"must be {context['expected']}, not {short(item['input'])}"
             if isinstance(item["input"], str):
                 message += nearest(item["input"], str(context["expected"]).split("'"))
         elif kind == "value_error":
@@ -266,17 +225,9 @@ def problems_of(error: ValidationError, source: Source) -> list[Problem]:
         else:
             message = _MESSAGES.get(kind) or item["msg"][:1].lower() + item["msg"][1:]
             limits = {k: f"{v:.15g}" for k, v in context.items() if isinstance(v, (int, float))}
-            message = f"{message.format(**limits)}, not {_short(item['input'])}"
+            message = f"{message.format(**limits)}, not {short(item['input'])}"
         problems.append(source.problem(message, *keys))
     return problems
-
-
-def _short(value: Any) -> str:
-    """A value as YAML would have it, more or less."""
-    if value is None:
-        return "empty"
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _valid_keys(keys: Sequence[Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ def _record_process(run: RunFolder) -> None:
     """Write this process down as the run's script."""
     pid = os.getpid()
     # a pid alone may be somebody else's by the time the job is cancelled
-    run.write_json("local.json", {"pid": pid, "start_time": start_time(pid)})
+    run.write_json("local.json", {"pid": pid, "start_time": start_time(pid), "host": socket.gethostname()})
 
 
 def _new_folder(runs: Path, name: str) -> tuple[str, Path]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
+
+from launcher.base.terminal import visible
 
 # a word of sbatch's refusal -> the key that is about it
 _ABOUT = (
@@ -26,12 +29,16 @@ _ABOUT = (
 AWAY = r"contact.*controller|Connection refused|timed out|failed to fetch config|establish_config_source|fetch_config"
 
 
+# the controller got the job, perhaps: its answer did not come
+NO_ANSWER = r"timed out|Zero Bytes were transmitted|Unexpected message|send/recv|Connection reset"
+
+
 def refusal(output: str) -> str:
     """sbatch's output in one line, each thing once; empty if it said nothing.
 
     Its warnings and notes are left out where it named an error.
     """
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [visible(line.strip()) for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "rror" in line or "failure" in line]
     return "; ".join(dict.fromkeys(re.sub(r"^(sbatch: )?(error: )?", "", line) for line in errors or lines))
 
@@ -42,9 +49,14 @@ def key_about(said: str) -> str:
     return next((key for word, key in _ABOUT if word in lower), "")
 
 
-def refused(output: str) -> str:
-    """The message for a job that sbatch did not take."""
+def refused(output: str, name: str = "", failed: bool = True) -> str:
+    """The message for a job that sbatch did not take, or may have taken: `name` is the job's, `failed` whether sbatch
+    ended with an error."""
     said = refusal(output)
+    if not failed:
+        return may_exist(f"sbatch printed no job id{f' but {said[:90]!r}' if said else ''}", name)
+    if re.search(NO_ANSWER, said, re.I):
+        return may_exist(f"Slurm did not answer ({said[:90]})", name)
     if re.search(AWAY, said, re.I):
         return f"Slurm does not answer ({said[:90]}); --cluster local runs it on this machine"
     key = key_about(said)
@@ -52,3 +64,9 @@ def refused(output: str) -> str:
     if "node configuration" in said.lower():
         look += ", and at how many nodes the workers take (`sgl-launch plan`)"
     return f"sbatch refused the job: {said or 'it did not say why'}{look}"
+
+
+def may_exist(said: str, name: str) -> str:
+    """The message for a job of which sbatch told neither its id nor that there is none."""
+    look = f"squeue --me --name={shlex.quote(name)}"
+    return f"{said}: the job may have been submitted all the same; `{look}` shows it. Look before you submit again"

@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import re
+import os
+import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
+from submitit.core.utils import JobPaths
+from submitit.slurm.slurm import SlurmJob
 
-from launcher.base.errors import WorkError
-from launcher.executors.refusal import refused
+from launcher.base.errors import InputError, WorkError
+from launcher.base.programs import MISSING, Asked
+from launcher.executors.refusal import may_exist, refused
+from launcher.executors.sbatch import check_options, environment, job_in
 from launcher.run.folder import RunFolder
+
+LIMIT = 120.0  # seconds for sbatch: Slurm's own limit of a message is 10 s, and it tries again
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """`job_id` as Slurm knows it; `parsable` is what `sbatch --parsable` printed (ID[;cluster])."""
+    """`job_id` as Slurm knows it; `parsable` is ID[;CLUSTER]; `problems` are what went wrong once the job was there:
+    it exists all the same."""
 
     job_id: str
     parsable: str
     folder: Path
+    problems: tuple[str, ...] = ()
 
 
 def sbatch_command(script: str, runs: Path, name: str, options: Sequence[str]) -> list[str]:
-    """The command that submits a script; the job's output goes beside its run folder."""
-    output = f"--output={runs.absolute()}/{name}-%j.out"
+    """The command that submits a script; the job's output goes beside its run folder.
+
+    Raises InputError for options that the plan decides, and for a folder that sbatch can't be told.
+    """
+    check_options(options)
+    folder = str(runs.absolute())
+    if "\\" in folder:
+        raise InputError(f"runs: {folder} has a backslash, with which sbatch knows no file names")
+    output = f"--output={folder.replace('%', '%%')}/{name}-%j.out"
     return ["sbatch", "--parsable", output, *options, script]
 
 
 class ScriptExecutor(submitit.SlurmExecutor):
-    """Submits `script` as it is. Raises WorkError when sbatch refuses it or is not there."""
+    """Submits `script` as it is. `config_sets` are the sbatch options in it that come from the config. Raises
+    WorkError when sbatch refuses it or is not there."""
 
-    def __init__(self, runs: Path, name: str, script: str, options: Sequence[str]) -> None:
+    def __init__(
+        self, runs: Path, name: str, script: str, options: Sequence[str], config_sets: Sequence[str] = ()
+    ) -> None:
         self._script, self._name = script, name
-        self._options = tuple(options)
+        self._options, self._config_sets = tuple(options), tuple(config_sets)
         self._parsable = ""
-        self._temporary: Path | None = None
+        self._problems: list[str] = []
         try:
             super().__init__(folder=runs / f"{name}-%j")
         except RuntimeError:
@@ -51,41 +69,52 @@ class ScriptExecutor(submitit.SlurmExecutor):
     def submit_script(self) -> Submitted:
         """Hand the script over; the run folder gets a copy."""
         runs = JobPaths.get_first_id_independent_folder(self.folder)
+        # checked before anything is written or submitted
+        words = sbatch_command("", runs, self._name, self._options)[:-1]
         runs.mkdir(parents=True, exist_ok=True)
+        script = runs / f".{self._name}-{uuid.uuid4().hex}.sh"
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it raises as well
-                job = self._submit_command("")
-        except FailedJobError as e:
-            raise WorkError(refused(str(e))) from None
-        except (FailedSubmissionError, FileNotFoundError) as e:
-            raise WorkError(f"sbatch did not submit the job: {e}") from None
+            script.write_text(self._script, encoding="utf-8")
+            began = script.stat().st_mtime  # just before sbatch, by the same file server's clock
+            job_id = self._sbatch([*words, str(script)])
+            folder = runs / f"{self._name}-{job_id}"
+            self._keep(script, RunFolder(folder), began)
         finally:
-            # the script as sbatch read it; once the job has an id, a link to its own copy
-            if self._temporary is not None:
-                self._temporary.unlink(missing_ok=True)
-        # written just before sbatch, by the same file server's clock
-        RunFolder(job.paths.folder).set_aside_older(job.paths.submission_file.stat().st_mtime)
-        job.paths.submission_file.rename(job.paths.folder / "submitted.sh")
-        return Submitted(job.job_id, self._parsable, job.paths.folder)
+            with contextlib.suppress(OSError):
+                script.unlink(missing_ok=True)
+        return Submitted(job_id, self._parsable, folder, tuple(self._problems))
 
-    def _make_submission_file_text(self, command: str, uid: str) -> str:
-        return self._script
+    def _sbatch(self, words: list[str]) -> str:
+        """Run sbatch; the job's id. Whatever it answers, a job that there may be is never denied."""
+        sbatch = Asked(words, environment(os.environ, self._config_sets))
+        try:
+            answer = sbatch.answer(time.monotonic() + LIMIT)
+            output = answer[1] if answer else sbatch.output_so_far()
+        finally:
+            sbatch.kill()
+        self._parsable = job_in(output)
+        if not self._parsable:
+            if answer is None:
+                raise WorkError(may_exist(f"sbatch did not answer within {LIMIT:.0f} s", self._name))
+            if answer[0] == MISSING:
+                raise WorkError(f"{output}; run this where sbatch works, or use --cluster local")
+            raise WorkError(refused(output, self._name, failed=answer[0] != 0))
+        if answer is None or answer[0]:
+            how = "did not end" if answer is None else f"ended with exit status {answer[0]}"
+            self._problems.append(f"sbatch {how} after it had submitted the job")
+        return self._parsable.partition(";")[0]
 
-    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        self._temporary = submission_file_path
-        runs = submission_file_path.parent
-        return sbatch_command(str(submission_file_path), runs, self._name, self._options)
+    def _keep(self, script: Path, run: RunFolder, began: float) -> None:
+        """Put the script as sbatch read it into the run folder."""
+        try:
+            run.path.mkdir(exist_ok=True)
+            if not run.ours:
+                self._problems.append(f"{run.path} belongs to another user: the job can't use it")
+                return
+            run.set_aside_older(began)
+            script.rename(run.path / "submitted.sh")
+        except OSError as e:
+            self._problems.append(f"{run.path} can't be written: {e.strerror}")
 
-    def _get_job_id_from_submission_command(self, string: bytes | str) -> str:  # type: ignore[override]
-        text = string.decode() if isinstance(string, bytes) else string
-        last = text.strip().splitlines()[-1] if text.strip() else ""
-        if not re.fullmatch(r"[0-9]+(;[\w.-]+)?", last):
-            raise FailedSubmissionError(f"sbatch --parsable printed {text!r}, not a job id")
-        self._parsable = last
-        return last.partition(";")[0]
-
-    def _num_tasks(self) -> int:
-        return 1
-
-    def _internal_update_parameters(self, **kwargs: Any) -> None:
-        raise NotImplementedError("the script carries its own #SBATCH lines")
+    def _submit_command(self, command: str) -> SlurmJob[Any]:
+        raise NotImplementedError("use submit_script")

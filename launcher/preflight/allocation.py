@@ -17,7 +17,7 @@ from launcher.base.errors import WorkError
 from launcher.plan.model import Plan
 from launcher.plan.slurm_options import sbatch_directives
 from launcher.run.follow import queued_line
-from launcher.run.state import slurm_state
+from launcher.run.slurm import slurm_state
 
 TIME = "00:10:00"
 # seconds between two questions to Slurm's controller, which is everyone's

@@ -203,7 +203,7 @@ CAUSES: tuple[Cause, ...] = (
 
 @dataclass(frozen=True)
 class Explained:
-    """A cause and the first lines that speak of it: (file, number of the line, text)."""
+    """A cause and the first lines that speak of it: (file, number of the line or 0 where it is not known, text)."""
 
     cause: Cause
     lines: tuple[tuple[Path, int, str], ...]
@@ -212,23 +212,24 @@ class Explained:
 
 # tokens of a server's own arguments, which name everything
 _ECHO = re.compile(r"server_args=|ServerArgs\(|Namespace\(|^\s*--[\w-]+|MockEngineArgs")
+# a frontend repeats what clients send (their headers, say) in lines of this level
+_OF_CLIENTS = re.compile(r"\b(INFO|DEBUG|TRACE)\b")
 MOST_LINES = 3
 
 
-def explain(logs: Iterable[tuple[Path, Iterable[str]]]) -> list[Explained]:
-    """The causes that the logs speak of, in the order of CAUSES."""
+def explain(lines: Iterable[tuple[Path, int, str]]) -> list[Explained]:
+    """The causes that lines of logs (file, number, text) speak of, in the order of CAUSES."""
     found: dict[str, list[tuple[Path, int, str]]] = {}
     counts: dict[str, int] = {}
-    for path, lines in logs:
-        for number, raw in enumerate(lines, 1):
-            line = plain(raw)
-            if _ECHO.search(line):
-                continue
-            for cause in CAUSES:
-                if cause.pattern.search(line):
-                    counts[cause.name] = counts.get(cause.name, 0) + 1
-                    here = found.setdefault(cause.name, [])
-                    if len(here) < MOST_LINES and all(line != text for *_, text in here):
-                        here.append((path, number, line))
-                    break
+    for path, number, raw in lines:
+        line = plain(raw)
+        if _ECHO.search(line) or (path.name.startswith("frontend") and _OF_CLIENTS.search(line[:80])):
+            continue
+        cause = next((c for c in CAUSES if c.pattern.search(line)), None)
+        if cause is None:
+            continue
+        counts[cause.name] = counts.get(cause.name, 0) + 1
+        here = found.setdefault(cause.name, [])
+        if len(here) < MOST_LINES and all(line != text for *_, text in here):
+            here.append((path, number, line))
     return [Explained(c, tuple(found[c.name]), counts[c.name]) for c in CAUSES if c.name in found]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from launcher import __version__
 from launcher.report.causes import Explained
 from launcher.run.folder import STAGES, Event, RunFolder
+from launcher.run.history import History
 from launcher.run.logtext import plain
 from launcher.run.planned import Planned
 
@@ -63,22 +65,22 @@ class Facts:
 def collect(run: RunFolder) -> Facts:
     """Read a run. Raises WorkError when the job has not written its plan yet."""
     from launcher.report.why import causes_of
-    from launcher.run.state import job_state, recorded_end
+    from launcher.run.state import job_state
 
-    plan, events, state = run.plan(), run.events(), job_state(run)
-    began = events[0].time if events else time.time()
-    last = events[-1].time if events else began
-    stopped = any((e.stage, e.state) == ("stop", "done") for e in events)
-    end = last if state.ended or stopped else max(time.time(), last)
-    failure = next((e for e in events if e.state == "failed"), None)
-    steady = (run.json("warmup.json") or {}).get("verdict", "warm") == "warm"
-    stages, groups = timeline(events, [g.name for g in plan.groups], began, end, steady)
+    plan, state = run.plan(), job_state(run)
+    history = History.read(run, state)
+    events = history.events
+    began = history.began or time.time()
+    last = history.last or began
+    end = last if state.ended or history.end else max(time.time(), last)
+    failed = history.failure is not None and not history.cancelled
+    stages, groups = timeline(events, [g.name for g in plan.groups], began, end)
     marks = milestones(events, began)
     latest = next(((f, found) for f in reversed(run.later_sweeps()) if (found := run.json(f))), None)
     return Facts(
         run=run,
         plan=plan,
-        state=str(state if state.ended else recorded_end(events) or state.state),
+        state=str(state if state.ended else history.end or state.state),
         began=began,
         end=end - began,
         started=_start_over(stages, end - began),
@@ -90,18 +92,18 @@ def collect(run: RunFolder) -> Facts:
         config=_config(run, plan),
         versions=versions(run, plan),
         endpoint=(run.json("placement.json") or {}).get("endpoint"),
-        failure=f"{failure.stage}: {failure.detail}" if failure else None,
-        causes=tuple(causes_of(run)) if failure else (),
-        restarts=sum(e.state == "restarting" for e in events),
+        failure=f"{history.failure.stage}: {history.failure.detail}" if history.failure and failed else None,
+        causes=tuple(causes_of(run)) if failed else (),
+        restarts=history.restarts,
         latest=latest,
-        events=tuple(events),
+        events=events,
     )
 
 
 def timeline(
-    events: list[Event], groups: list[str], began: float, end: float, steady: bool = True
+    events: Sequence[Event], groups: list[str], began: float, end: float
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """The stages' and the groups' rows; a sweep that did not end `steady` made no group warm."""
+    """The stages' and the groups' rows; a sweep that did not end warm made no group warm."""
     stages = []
     names = [e.stage for e in events if e.state == "started" and _is_stage(e, groups)]
     for name in dict.fromkeys(names):
@@ -112,7 +114,7 @@ def timeline(
         state = "running" if close is None else close.state
         until = close.time if close else end
         stages.append(Row(name, "stage", (Span(first - began, until - began, state),)))
-    swept = next((e.time for e in events if steady and (e.stage, e.state) == ("warm", "done")), None)
+    swept = next((e.time for e in events if (e.stage, e.state) == ("warm", "done")), None)
     stop = next((e.time for e in events if (e.stage, e.state) == ("stop", "started")), end)
     return tuple(stages), tuple(_group_row(g, events, swept, began, stop) for g in groups)
 
@@ -122,7 +124,7 @@ def _is_stage(event: Event, groups: list[str]) -> bool:
     return event.stage in STAGES and event.stage not in groups
 
 
-def _group_row(name: str, events: list[Event], swept: float | None, began: float, end: float) -> Row:
+def _group_row(name: str, events: Sequence[Event], swept: float | None, began: float, end: float) -> Row:
     """starting until registered, registered until ready, ready until warm, warm until the end."""
     changes: list[tuple[float, str]] = []
     marks: list[tuple[float, str]] = []
@@ -148,7 +150,7 @@ def _group_row(name: str, events: list[Event], swept: float | None, began: float
     return Row(name, re.sub(r"-\d+$", "", name), tuple(spans), tuple(marks))
 
 
-def milestones(events: list[Event], began: float) -> dict[str, float]:
+def milestones(events: Sequence[Event], began: float) -> dict[str, float]:
     """When the services answered, the deployment was ready, and warm."""
     found = {}
     for name, key in (("services", "services"), ("ready", "ready"), ("warm", "warm")):

@@ -9,6 +9,7 @@ from typing import Any
 
 from launcher.report import svg
 from launcher.report.facts import Facts, collect
+from launcher.report.why import place
 from launcher.run.folder import RunFolder
 from launcher.run.planned import Planned
 from launcher.run.status import duration
@@ -54,7 +55,7 @@ def _variables(facts: Facts) -> dict[str, Any]:
         "ms": lambda v: "–" if v is None else svg.seconds_text(v),
         "topology_svg": svg.topology(facts.plan, facts.hosts),
         "commands": _commands(facts.plan),
-        "relative": lambda p: p.relative_to(facts.run.path) if p.is_relative_to(facts.run.path) else p.name,
+        "place": lambda path, number: place(facts.run, path, number),
         "duration": duration,
     }
 

@@ -9,9 +9,14 @@ from pathlib import Path
 from launcher.base.counting import counted
 from launcher.report.causes import Explained, explain
 from launcher.run.folder import RunFolder
-from launcher.run.logtext import bad_lines, tail
+from launcher.run.history import History
+from launcher.run.logfiles import lines, tail
+from launcher.run.logtext import bad_lines, plain
 
 WIDTH = 200
+# bytes to read of all logs together, of each at least and at most: matching takes a second for 3 MB (one core)
+BUDGET, LEAST, MOST = 12 << 20, 64 << 10, 4 << 20
+TAIL = 64 << 10  # bytes of a log's end that are looked through for its last errors
 # they only say that something was wrong, or what the first line says already
 _EMPTY = re.compile(r"Traceback \(most recent|FAILED: |stopped, exit status")
 
@@ -19,30 +24,40 @@ _EMPTY = re.compile(r"Traceback \(most recent|FAILED: |stopped, exit status")
 def log_files(run: RunFolder) -> list[Path]:
     """Every log of the run: ranks', services', srun's and the job's own output."""
     folder = run.path / "logs"
-    return [*sorted(folder.glob("*.log")), *sorted(folder.glob("*.srun")), run.path.parent / f"{run.path.name}.out"]
+    kinds = ("*.log", "*.log.1", "*.srun")
+    return [*(path for kind in kinds for path in sorted(folder.glob(kind))), run.output]
 
 
 def causes_of(run: RunFolder) -> list[Explained]:
-    return explain((path, _lines(path)) for path in log_files(run))
+    files = log_files(run)
+    return explain(line for path in files for line in _numbered(path, share(len(files))))
 
 
-def _lines(path: Path) -> Iterator[str]:
+def share(files: int) -> int:
+    """Bytes to read of each of so many logs."""
+    return min(max(BUDGET // max(files, 1), LEAST), MOST)
+
+
+def _numbered(path: Path, most: int) -> Iterator[tuple[Path, int, str]]:
+    """The lines of a log with their numbers; of a large one its first quarter of `most` bytes, and its end, whose
+    lines have no number (0)."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as f:
-            yield from f
+        large = path.stat().st_size > most
     except OSError:
         return
+    for number, line in enumerate(lines(path, most // 4 if large else None), 1):
+        yield path, number, line
+    if large:
+        yield from ((path, 0, line) for line in tail(path, most - most // 4))
 
 
 def why(run: RunFolder) -> list[str]:
     """What to print: the failure as the job recorded it, known causes, else the last bad lines."""
-    events = run.events()
-    failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
-    out = [f"{run.path.name}: {failure.stage} {failure.state}: {failure.detail}" if failure else _no_failure(run)]
+    out = [f"{run.path.name}: {History.read(run, begun=True).failure_text or 'no failure was recorded'}"]
     found = causes_of(run)
     for one in found:
         out += ["", f"{one.cause.name}: {one.cause.means}"]
-        out += [f"  {_relative(run, path)}:{number}: {_cut(text)}" for path, number, text in one.lines]
+        out += [f"  {place(run, path, number)}: {_cut(text)}" for path, number, text in one.lines]
         if one.count > len(one.lines):
             out.append(f"  and {counted(one.count - len(one.lines), 'more such line')}")
         out.append(f"  what to do: {one.cause.do}")
@@ -51,8 +66,10 @@ def why(run: RunFolder) -> list[str]:
     return out
 
 
-def _no_failure(run: RunFolder) -> str:
-    return f"{run.path.name} recorded no failure"
+def place(run: RunFolder, path: Path, number: int = 0) -> str:
+    """logs/decode-0-0.log:12"""
+    name = str(path.relative_to(run.path)) if path.is_relative_to(run.path) else path.name
+    return f"{name}:{number}" if number else name
 
 
 def _unknown(run: RunFolder) -> list[str]:
@@ -60,17 +77,13 @@ def _unknown(run: RunFolder) -> list[str]:
     out: list[str] = []
     told: set[str] = set()
     for path in log_files(run):
-        bad = [line for line in bad_lines(tail(path)) if not _EMPTY.search(line)]
+        bad = [line for line in bad_lines(map(plain, tail(path, TAIL))) if not _EMPTY.search(line)]
         new = [line for line in dict.fromkeys(bad[-2:]) if line not in told]
         told.update(new)
-        out += [f"  {_relative(run, path)}: {_cut(line)}" for line in new]
+        out += [f"  {place(run, path)}: {_cut(line)}" for line in new]
     if not out:
-        return ["no line of the logs speaks of something wrong"]
-    return ["no known cause; the last lines that speak of something wrong:", *out]
-
-
-def _relative(run: RunFolder, path: Path) -> str:
-    return str(path.relative_to(run.path)) if path.is_relative_to(run.path) else path.name
+        return ["no errors found in the logs"]
+    return ["no known cause; the last errors in the logs:", *out]
 
 
 def _cut(text: str) -> str:

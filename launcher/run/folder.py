@@ -7,16 +7,20 @@ runs/<name>-<jobid>/  plan.json job.sh hosts placement.json events.jsonl process
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.base.counting import counted
 from launcher.base.errors import InputError, WorkError
+from launcher.base.terminal import visible
 from launcher.run.planned import SCHEMA, Planned
 
-STAGES = ("who", "preflight", "kernels", "keys", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
+STAGES = ("nodes", "preflight", "kernels", "keys", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
+_FORMER = {"who": "nodes"}  # names of stages in runs of earlier versions
 _MADE_BY = re.compile(r"made by sgl-launch ([\w.+-]+?)\.?$", re.M)
 # What the script writes, and an earlier attempt (or an earlier job of that number) has left: moved to
 # attempts/ before the script begins.
@@ -44,6 +48,14 @@ class Node:
     host: str
     address: str
     interface: str
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where clients go, http://HOST:PORT, and the model's name there."""
+
+    url: str
+    model: str
 
 
 @dataclass(frozen=True)
@@ -95,29 +107,45 @@ class RunFolder:
     def placement(self) -> dict[str, Any] | None:
         return self.json("placement.json")
 
+    def endpoint(self) -> Endpoint | None:
+        """endpoint.json: there while the deployment is ready."""
+        found = self.json("endpoint.json") or {}
+        url, model = found.get("url"), found.get("model")
+        return Endpoint(visible(url), visible(model)) if isinstance(url, str) and isinstance(model, str) else None
+
+    @property
+    def ours(self) -> bool:
+        """Whether the folder is the caller's: what anyone else's says is believed by no command that acts."""
+        return _owned(self.path)
+
+    @property
+    def output(self) -> Path:
+        """What the job's script printed."""
+        return self.path.parent / f"{self.path.name}.out"
+
     def nodes(self) -> list[Node]:
         """The nodes by index; empty until the job has found them."""
-        try:
-            lines = (self.path / "hosts").read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return []
-        fields = [line.split() for line in lines]
-        return [Node(int(f[0]), f[1], f[2], f[3]) for f in fields if len(f) == 4]
+        fields = [visible(line).split() for line in self._lines("hosts")]
+        return [Node(int(f[0]), f[1], f[2], f[3]) for f in fields if len(f) == 4 and f[0].isdecimal()]
 
     def events(self) -> list[Event]:
         """The events so far, oldest first; a half-written last line is left out."""
+        found = (_event(line) for line in self._lines("events.jsonl"))
+        return [event for event in found if event is not None]
+
+    def attempts_kept(self) -> int:
+        """How often the job was requeued, as far as its earlier attempts were set aside."""
         try:
-            lines = (self.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+            names = os.listdir(self.path / "attempts")
+        except OSError:
+            return 0
+        return max((int(name) + 1 for name in names if name.isdecimal()), default=0)
+
+    def _lines(self, file: str) -> list[str]:
+        try:
+            return (self.path / file).read_bytes().decode(errors="replace").split("\n")
         except OSError:
             return []
-        found = []
-        for line in lines:
-            try:
-                item = json.loads(line)
-                found.append(Event(item["time"], item["stage"], item["state"], item.get("detail", "")))
-            except (ValueError, KeyError, TypeError):
-                continue
-        return found
 
     def add_event(self, stage: str, state: str, detail: str = "") -> None:
         """Append an event, as the script does."""
@@ -183,52 +211,100 @@ def resolve_port(value: int | str, placement: Mapping[str, Any]) -> int:
     return base + int(value.removeprefix("P+"))
 
 
+def _event(line: str) -> Event | None:
+    """A line of events.jsonl; None for one that is none. Texts are made fit for a terminal: they have what workers
+    said."""
+    try:
+        item = json.loads(line)
+        time, stage, state, detail = item["time"], item["stage"], item["state"], item.get("detail", "")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    if not isinstance(time, (int, float)) or not all(isinstance(text, str) for text in (stage, state, detail)):
+        return None
+    return Event(float(time), visible(_FORMER.get(stage, stage)), visible(state), visible(detail))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The run folders of the caller, oldest first, and how many other folders there are that are not the caller's or
+    can't be read."""
+
+    runs: list[RunFolder]
+    others: int
+
+    @property
+    def note(self) -> str:
+        """Of those that were left out, for people; empty if there are none."""
+        if not self.others:
+            return ""
+        return f"{counted(self.others, 'run folder')} of other users {'is' if self.others == 1 else 'are'} not shown"
+
+
+def look_up(runs: Path) -> Runs:
+    """All run folders in a folder. Raises InputError if it can't be read."""
+    try:
+        entries = [Path(e.path) for e in os.scandir(runs) if "-" in e.name]
+    except (FileNotFoundError, NotADirectoryError):
+        return Runs([], 0)
+    except OSError as e:
+        raise InputError(f"{runs}/ can't be read: {e.strerror}") from None
+    folders = [p for p in entries if os.path.isdir(p)]
+    own = [p for p in folders if _owned(p) and os.access(p, os.R_OK | os.X_OK)]
+    found = sorted(((_begin(p), p) for p in own if _is_run_folder(p)), key=lambda pair: pair[0])
+    return Runs([RunFolder(p) for _, p in found], len(folders) - len(own))
+
+
 def find_runs(runs: Path) -> list[RunFolder]:
-    """All run folders, oldest first."""
-    if not runs.is_dir():
-        return []
-    folders = [p for p in runs.iterdir() if p.is_dir() and "-" in p.name]
-    return [RunFolder(p) for p in sorted(filter(_is_run_folder, folders), key=_begin)]
+    """The caller's run folders, oldest first."""
+    return look_up(runs).runs
+
+
+def _owned(path: Path) -> bool:
+    """Whether a folder is the caller's, and so is a link that leads to it."""
+    try:
+        return os.stat(path).st_uid == os.lstat(path).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _is_run_folder(path: Path) -> bool:
     """A job that waits has no events yet; one whose script was not handed over by `submit`, or whose
     `submit` was killed, has no submit.json."""
-    return any((path / file).exists() for file in ("events.jsonl", "submit.json", "local.json"))
+    return any(os.path.exists(path / file) for file in ("events.jsonl", "submit.json", "local.json"))
 
 
 def _begin(path: Path) -> float:
     """When the job was submitted, or began: these two files are written once."""
-    files = [path / "submit.json", path / "plan.json"]
-    return min((f.stat().st_mtime for f in files if f.exists()), default=path.stat().st_ctime)
+    times = []
+    for file in (path / "submit.json", path / "plan.json"):
+        try:
+            times.append(file.stat().st_mtime)
+        except OSError:
+            continue
+    return min(times, default=0.0) or path.stat().st_ctime
 
 
 def is_run(job: str, runs: Path) -> bool:
     """Whether this names a run (rather than an address)."""
-    folder = Path(job)
-    if _is_run_folder(folder):
-        return True
-    return any(job in (r.job_id, r.name, r.path.name) for r in find_runs(runs))
+    return _is_run_folder(Path(job)) or any(job in (r.job_id, r.name, r.path.name) for r in find_runs(runs))
 
 
 def find_run(job: str | None, runs: Path) -> RunFolder:
     """A run by folder, job id or name (the newest of that name); the newest run without one.
 
-    Raises InputError when there is none, naming the ones there are.
+    A folder's path may be someone else's. Raises InputError when there is none, naming the ones there are.
     """
     if job and _is_run_folder(Path(job)):
         return RunFolder(Path(job).resolve())
-    found = find_runs(runs)
-    if job is None:
-        matching = found
-    else:
-        matching = [r for r in found if job in (r.job_id, r.name, r.path.name)]
+    known = look_up(runs)
+    matching = [r for r in known.runs if job is None or job in (r.job_id, r.name, r.path.name)]
     if matching:
         return matching[-1]
-    if not found:
-        raise InputError(f"there are no runs in {runs}/; give --runs, or a run folder's path")
+    note = f" ({known.note})" if known.note else ""
+    if not known.runs:
+        raise InputError(f"there are no runs in {runs}/{note}; give --runs, or a run folder's path")
     from launcher.base.suggest import nearest  # its package takes long to import
 
-    known = ", ".join(r.path.name for r in found[-8:])
-    near = nearest(job or "", {name for r in found for name in (r.name, r.job_id, r.path.name)})
-    raise InputError(f"no run {job!r} in {runs}/; the newest ones: {known}{near}")
+    newest = ", ".join(r.path.name for r in known.runs[-8:])
+    near = nearest(job or "", {name for r in known.runs for name in (r.name, r.job_id, r.path.name)})
+    raise InputError(f"no run {job!r} in {runs}/; the newest ones: {newest}{near}{note}")

@@ -1,13 +1,15 @@
-"""Lines of log files: when they were written, without colours, and which of them matter."""
+"""Lines of log files: when they were written, fit for a terminal, and which of them matter."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
+from heapq import merge
 from pathlib import Path
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\r")
+from launcher.base.terminal import visible
+
 # Dynamo: 2026-11-23T11:57:44.510152Z; SGLang: [2026-11-23 11:57:44 TP0]; NATS: 2026/11/23 11:57:41.1
 _STAMP = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)([.,]\d+)?(Z|[+-]\d\d:?\d\d)?")
 _EPOCH = re.compile(r'"ts":(\d{10}(?:\.\d+)?)')  # etcd
@@ -32,8 +34,8 @@ _NOISE = re.compile(r"\bDEBUG\b|\bTRACE\b|(User|Future|Deprecation)Warning|depre
 
 
 def plain(line: str) -> str:
-    """The line without colours and control characters."""
-    return _ANSI.sub("", line).rstrip()
+    """The line without colours, and fit for a terminal."""
+    return visible(line.replace("\r", "")).rstrip()
 
 
 def written(line: str) -> float | None:
@@ -56,31 +58,19 @@ def written(line: str) -> float | None:
         return None
 
 
-def by_time(logs: Iterable[tuple[Path, list[str]]]) -> list[tuple[Path, str]]:
-    """Lines of several logs in the order in which they were written.
+def by_time(logs: Iterable[tuple[Path, Iterable[str]]]) -> Iterator[tuple[Path, str]]:
+    """Lines of several logs in the order in which they were written, read as they are needed.
 
     A line without a time stamp belongs to the one before it; each log keeps its own order.
     """
-    keyed: list[tuple[float, int, int, Path, str]] = []
-    for number, (path, lines) in enumerate(logs):
-        last = 0.0
-        for index, line in enumerate(lines):
-            last = max(last, written(line) or 0.0)
-            keyed.append((last, number, index, path, line))
-    keyed.sort(key=lambda item: item[:3])
-    return [(path, line) for *_, path, line in keyed]
+    return ((path, line) for _, path, line in merge(*(_timed(*log) for log in logs), key=lambda item: item[0]))
 
 
-def tail(path: Path, size: int = 65536) -> list[str]:
-    """The last lines of a file, without colours; empty if it can't be read."""
-    try:
-        with path.open("rb") as f:
-            f.seek(0, 2)
-            f.seek(max(0, f.tell() - size))
-            data = f.read()
-    except OSError:
-        return []
-    return [line for raw in data.decode(errors="replace").splitlines() if (line := plain(raw)).strip()]
+def _timed(path: Path, lines: Iterable[str]) -> Iterator[tuple[float, Path, str]]:
+    last = 0.0
+    for line in lines:
+        last = max(last, written(line) or 0.0)
+        yield last, path, line
 
 
 def bad_lines(lines: Iterable[str]) -> Iterator[str]:

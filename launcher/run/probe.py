@@ -1,14 +1,22 @@
-"""What a running job answers when it is asked: workers' health, and their registrations in etcd."""
+"""What a running job answers when it is asked: workers' health, and their registrations in etcd.
+
+All are asked side by side, and what has not answered at the limit counts as silent.
+"""
 
 from __future__ import annotations
 
-import http.client
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+import math
+import resource
+import threading
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from launcher.run.deployment import Deployment, GroupAddress
 
-TIMEOUT = 2.0
+LIMIT = 2.5  # seconds for everything
+OPEN_FILES = 64  # that are left for other things than connections
 
 
 @dataclass(frozen=True)
@@ -32,11 +40,10 @@ class Answers:
 
 
 def ask(deployment: Deployment) -> Answers:
-    """Ask all at once; takes a little more than TIMEOUT at most. Never raises."""
-    with ThreadPoolExecutor(max_workers=32) as pool:
-        etcd = pool.submit(_leases, deployment)
-        health = dict(pool.map(lambda g: (g.name, _health(g, deployment.health)), deployment.groups))
-        leases, why = etcd.result()
+    """Ask all at once, for at most LIMIT seconds. Never raises."""
+    etcd = _Leases(deployment, time.monotonic() + LIMIT)
+    health = asyncio.run(_all_health(deployment.groups, deployment.health))
+    leases, why = etcd.result()
     missing = [why] if why else []
     silent = [name for name, said in health.items() if said == "no answer"]
     if silent and len(silent) == len(health):
@@ -44,51 +51,97 @@ def ask(deployment: Deployment) -> Answers:
     return Answers(health, leases, tuple(missing))
 
 
-def _health(group: GroupAddress, path: str | None) -> str:
+async def _all_health(groups: Sequence[GroupAddress], path: str | None) -> dict[str, str]:
+    """As many at once as there may be open files; each has its share of the limit."""
+    most = max(_open_files() - OPEN_FILES, 1)
+    turns = math.ceil(len(groups) / most) or 1
+    found: dict[str, str] = {}
+    for turn in range(turns):
+        some = groups[turn * most : (turn + 1) * most]
+        said = await asyncio.gather(*(_health(g, path, (LIMIT - 0.3) / turns) for g in some))
+        found.update(zip((g.name for g in some), said, strict=True))
+    return found
+
+
+def _open_files() -> int:
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return soft if soft != resource.RLIM_INFINITY else 65536
+
+
+async def _health(group: GroupAddress, path: str | None, limit: float) -> str:
     """SGLang's own server has it at `path`, Dynamo's workers on a port of its own."""
     port = group.ports.get("http" if path else "system")
     if port is None or path == "":
         return "-"
-    connection = http.client.HTTPConnection(group.address, port, timeout=TIMEOUT)
     try:
-        connection.request("GET", path or "/health")
-        return "ok" if connection.getresponse().status == 200 else "not ready"
+        status = await asyncio.wait_for(_get(group.address, port, path or "/health"), limit)
     except ConnectionRefusedError:
         return "refused"
-    except (OSError, http.client.HTTPException):
+    except (OSError, ValueError, asyncio.TimeoutError):
         return "no answer"
-    finally:
-        connection.close()
+    return "ok" if status == 200 else "not ready"
 
 
-def _leases(deployment: Deployment) -> tuple[dict[str, Lease] | None, str]:
-    """The registrations by group, or why there are none."""
-    if "etcd" not in deployment.service_ports:
-        return None, ""
-    secrets = deployment.secrets
-    if secrets is not None:
-        try:
-            (secrets / "client.key").read_bytes()
-        except OSError as e:
-            return None, f"etcd: the job's keys in {secrets} cannot be read ({e.strerror})"
-    from launcher.run.deployment import etcd_client
-    from launcher.run.registry import registrations
-
-    where = f"{deployment.service_hosts['etcd']}:{deployment.service_ports['etcd']}"
+async def _get(host: str, port: int, path: str) -> int:
+    """The status of a GET. Raises OSError, or ValueError for what is no HTTP."""
+    reader, writer = await asyncio.open_connection(host, port)
     try:
-        client = etcd_client(deployment, timeout=TIMEOUT)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+        words = (await reader.readline()).split()
+    finally:
+        writer.close()
+    if len(words) < 2 or not words[0].startswith(b"HTTP/"):
+        raise ValueError("no HTTP")
+    return int(words[1])
+
+
+class _Leases:
+    """The registrations by group, asked for by a thread that nobody waits for longer than until `deadline`."""
+
+    def __init__(self, deployment: Deployment, deadline: float) -> None:
+        self._deployment, self._deadline = deployment, deadline
+        self._found: dict[str, Lease] | None = None
+        self._why = ""
+        self._thread: threading.Thread | None = None
+        if "etcd" not in deployment.service_ports:
+            return
+        self._where = f"{deployment.service_hosts['etcd']}:{deployment.service_ports['etcd']}"
+        self._why = f"etcd: no answer from {self._where} within {LIMIT:g} s"
+        secrets = deployment.secrets
         try:
-            names = {g.rpc: g.name for g in deployment.groups}
-            found = {}
-            for one in registrations(client):
-                if one.address in names:
+            if secrets is not None:
+                (secrets / "client.key").read_bytes()
+        except OSError as e:
+            self._why = f"etcd: the job's keys in {secrets} cannot be read ({e.strerror})"
+            return
+        self._thread = threading.Thread(target=self._ask, name="etcd", daemon=True)
+        self._thread.start()
+
+    def result(self) -> tuple[dict[str, Lease] | None, str]:
+        """What is known at the deadline, or why nothing is."""
+        if self._thread is not None:
+            self._thread.join(max(self._deadline - time.monotonic(), 0.0))
+        found = self._found
+        return (None if found is None else dict(found)), ("" if found is not None else self._why)
+
+    def _ask(self) -> None:
+        try:
+            from launcher.run.deployment import etcd_client
+            from launcher.run.registry import registrations
+
+            client = etcd_client(self._deployment, timeout=LIMIT)
+            try:
+                names = {g.rpc: g.name for g in self._deployment.groups}
+                known = {names[r.address]: r for r in registrations(client) if r.address in names}
+                found = {name: Lease(r.instance_id, r.component, None, None) for name, r in known.items()}
+                self._found = found
+                for name, one in list(found.items()):
                     left, granted = _ttl(client, one.instance_id)
-                    found[names[one.address]] = Lease(one.instance_id, one.component, left, granted)
-        finally:
-            client.close()
-    except Exception as e:  # grpc's, pyetcd's and the file's: all mean that it can't be asked
-        return None, f"etcd: no answer from {where} ({type(e).__name__})"
-    return found, ""
+                    found[name] = Lease(one.instance_id, one.component, left, granted)
+            finally:
+                client.close()
+        except Exception as e:  # grpc's, pyetcd's and the file's: all mean that it can't be asked
+            self._why = f"etcd: no answer from {self._where} ({type(e).__name__})"
 
 
 def _ttl(client: object, lease: int) -> tuple[float | None, float | None]:

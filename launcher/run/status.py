@@ -7,14 +7,21 @@ import re
 import socket
 import time
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from launcher.base.errors import WorkError
-from launcher.run.folder import STAGES, Event, RunFolder
-from launcher.run.logtext import tail, that_matters
+from launcher.run.folder import RunFolder
+from launcher.run.history import History
+from launcher.run.jobstate import JobState
+from launcher.run.logfiles import tail
+from launcher.run.logtext import plain, that_matters
 from launcher.run.planned import Planned
-from launcher.run.probe import Answers, ask
-from launcher.run.state import JobState, expectations, is_local, job_state
+from launcher.run.state import is_local, job_state
 
+if TYPE_CHECKING:
+    from launcher.run.probe import Answers
+
+LOG_TAIL = 16384  # bytes of each rank's log that are looked at
 _LOADING = re.compile(r"load(ing)? (weight|safetensors|checkpoint|model)|capture cuda graph|Multi-thread loading", re.I)
 
 
@@ -40,7 +47,11 @@ class RankStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """What `status --json` prints. Times in seconds; None is "not known yet"."""
+    """What `status --json` prints. Times in seconds; None is "not known yet".
+
+    `attempt` counts from 0: Slurm runs a requeued job again, and all but `requeued` (why the attempt before it was
+    given up) is of the current one.
+    """
 
     job_id: str
     name: str
@@ -60,38 +71,27 @@ class Status:
     security: str | None = None
     services: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    attempt: int = 0
+    requeued: str | None = None
 
     def json(self) -> dict[str, object]:
         return asdict(self)
 
 
-def stage_of(events: list[Event]) -> str:
-    """The stage that the job is at: the last that began; with how it ended if it failed."""
-    stage = "queued"
-    for event in events:
-        if event.stage in STAGES and event.state == "started":
-            stage = event.stage
-    if any(e.stage == "stop" and e.state == "done" for e in events):
-        return "drained" if any(e.state == "drained" for e in events) else "stopped"
-    return stage
-
-
 def read_status(run: RunFolder, probe: bool = True) -> Status:
     """The status now. A source that does not answer leaves its part empty, and is named."""
-    state, events = job_state(run), run.events()
-    plan = run.plan_or_none()
-    endpoint = run.json("endpoint.json") or {}
-    failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
-    answers = Answers()
-    missing: list[str] = []
-    if state.state == "UNKNOWN":
-        missing.append(f"Slurm: {state.reason}")
-    if probe and plan and not state.ended:
-        answers, why = _ask(run, events)
-        missing += [*answers.missing, *why]
-    end = events[-1].time if state.ended and events else time.time()
-    expected = expectations(run.job_id) if state.source == "squeue" else {}
-    url = endpoint.get("url") if not state.ended else None
+    state = job_state(run)
+    history = History.read(run, state)
+    missing = [state.reason] if state.state == "UNKNOWN" else []
+    plan = None
+    try:
+        plan = run.plan_or_none()
+    except WorkError as e:
+        missing.append(str(e))
+    answers = _ask(run, history) if probe and plan and not state.ended else None
+    missing += answers.missing if answers else ()
+    end = history.last if state.ended and history.last else time.time()
+    endpoint = run.endpoint() if not state.ended and history.events else None
     return Status(
         job_id=run.job_id,
         name=run.name,
@@ -99,47 +99,54 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
         state=state.state,
         reason=state.reason if state.state != "UNKNOWN" else "",
         source=state.source,
-        stage=stage_of(events),
-        elapsed=end - events[0].time if events else None,
-        failure=f"{failure.stage} {failure.state}: {failure.detail}" if failure else None,
-        endpoint=url,
-        model=endpoint.get("model"),
-        ranks=_ranks(run, plan, events, state, answers) if plan else [],
-        expected_start=expected.get("start") if state.state == "PENDING" else None,
-        time_left=expected.get("left") if state.state != "PENDING" else None,
-        tunnel=tunnel(url, is_local(run)) if url else None,
+        stage=history.stage,
+        elapsed=end - history.began if history.began else None,
+        failure=history.failure_text,
+        endpoint=endpoint.url if endpoint else None,
+        model=endpoint.model if endpoint else None,
+        ranks=_ranks(run, plan, history, state, answers) if plan else [],
+        expected_start=state.start or None if state.waiting else None,
+        time_left=state.left or None if not state.waiting else None,
+        tunnel=tunnel(endpoint.url, is_local(run)) if endpoint else None,
         security=_security(plan) if plan else None,
-        services=_services(plan, events, state) if plan else {},
+        services=_services(plan, history, state) if plan else {},
         missing=missing,
+        attempt=history.attempt,
+        requeued=history.requeued.detail if history.requeued else None,
     )
 
 
-def _ask(run: RunFolder, events: list[Event]) -> tuple[Answers, list[str]]:
+def _ask(run: RunFolder, history: History) -> Answers | None:
+    """What the job answers; None while it has no workers or addresses."""
+    if not any(e.stage == "workers" for e in history.events):
+        return None
     from launcher.run.deployment import read_deployment
+    from launcher.run.probe import ask
 
     try:
         deployment = read_deployment(run)
     except WorkError:
-        return Answers(), []  # it has no addresses yet
-    if not any(e.stage == "workers" for e in events):
-        return Answers(), []  # and no workers
-    return ask(deployment), []
+        return None
+    return ask(deployment)
 
 
-def _ranks(run: RunFolder, plan: Planned, events: list[Event], job: JobState, answers: Answers) -> list[RankStatus]:
+def _ranks(
+    run: RunFolder, plan: Planned, history: History, job: JobState, answers: Answers | None
+) -> list[RankStatus]:
+    leases, healths = (answers.leases, answers.health) if answers else (None, {})
     hosts = {n.index: n.host for n in run.nodes()}
-    steady = (run.json("warmup.json") or {}).get("verdict", "warm") == "warm"
     ranks = []
     for group in plan.groups:
         name = group.name
-        restarts = sum(e.stage == name and e.state == "restarting" for e in events)
-        lease = (answers.leases or {}).get(name)
-        health = answers.health.get(name, "")
-        registered = None if answers.leases is None else lease is not None
-        state = now(group_state(name, events, job, steady), health, registered)
+        recorded = history.process(name)
+        lease = (leases or {}).get(name)
+        health = healths.get(name, "")
+        registered = None if leases is None else lease is not None
+        state = "ended" if job.ended else now(recorded.state, health, registered)
         for rank in group.ranks:
-            lines = tail(run.path / "logs" / f"{name}-{rank.rank}.log")
-            one = RankStatus(name, rank.rank, rank.node, hosts.get(rank.node, "-"), state, restarts=restarts)
+            lines = list(filter(None, map(plain, tail(run.path / "logs" / f"{name}-{rank.rank}.log", LOG_TAIL))))
+            host = hosts.get(rank.node, "-")
+            one = RankStatus(name, rank.rank, rank.node, host, state, restarts=recorded.restarts)
             one = replace(one, line=that_matters(lines))
             if state == "starting" and any(_LOADING.search(line) for line in lines[-200:]):
                 one = replace(one, state="loading")
@@ -149,29 +156,6 @@ def _ranks(run: RunFolder, plan: Planned, events: list[Event], job: JobState, an
                 one = replace(one, health="-")
             ranks.append(one)
     return ranks
-
-
-def group_state(group: str, events: list[Event], job: JobState, steady: bool = True) -> str:
-    """waiting, starting, registered, ready, warm or restarting, as recorded; ended with the job.
-
-    `steady`: whether the job's own warm-up, once it is over, ended warm.
-    """
-    if job.ended:
-        return "ended"
-    state, swept = "waiting", False
-    for event in events:
-        if event.stage == "warm" and event.state == "done":
-            swept = steady
-        if event.stage not in (group, f"{group}-0"):
-            continue
-        if event.state in ("restarting", "deregistered"):
-            # from here on only a warm-up of its own counts
-            state, swept = "restarting", False
-        elif event.state == "started":
-            state = "starting"
-        elif event.state in ("registered", "ready", "warm"):
-            state = event.state
-    return "warm" if state == "ready" and swept else state
 
 
 def now(recorded: str, health: str, registered: bool | None) -> str:
@@ -191,14 +175,14 @@ def _security(plan: Planned) -> str:
     return f"secured: etcd by certificate, NATS by {nats}"
 
 
-def _services(plan: Planned, events: list[Event], job: JobState) -> dict[str, str]:
-    """State of NATS, etcd and frontend as recorded."""
+def _services(plan: Planned, history: History, job: JobState) -> dict[str, str]:
+    """State of NATS, etcd and frontend as recorded: waiting, started, ready, restarting, ended."""
     found = {}
     for name in [*plan.services, "frontend"]:
-        states = {e.state for e in events if e.stage == name}
-        if name == "frontend" and any((e.stage, e.state) == ("ready", "done") for e in events):
-            states.add("ready")  # every request of that stage went through it
-        found[name] = "ended" if job.ended else "ready" if "ready" in states else "started" if states else "waiting"
+        state = history.process(name).state
+        if name == "frontend" and state == "starting" and history.ready:
+            state = "ready"  # every request of that stage went through it
+        found[name] = "ended" if job.ended else {"starting": "started"}.get(state, state)
     return found
 
 

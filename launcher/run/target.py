@@ -9,7 +9,9 @@ from pathlib import Path
 from launcher.base.errors import InputError, WorkError
 from launcher.base.suggest import nearest
 from launcher.run.folder import RunFolder, find_run, find_runs, is_run
-from launcher.run.state import JobState, job_state
+from launcher.run.history import History
+from launcher.run.jobstate import JobState
+from launcher.run.state import job_state
 from launcher.run.status import duration
 
 
@@ -37,15 +39,12 @@ def refuse_ended(run: RunFolder) -> None:
 
 def ended_line(run: RunFolder, state: JobState) -> str:
     """How the run ended and when, in one line."""
-    events = run.events()
-    failure = next((e for e in events if e.state in ("failed", "cancelled")), None)
+    history = History.read(run, state)
     line = f"{run.path.name} has ended: {state}"
-    if events:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(events[-1].time))
-        line += f" at {at}, {duration(max(time.time() - events[-1].time, 0))} ago"
-    if failure is not None:
-        line += f"; {failure.stage} {failure.state}: {failure.detail}"
-    return line
+    if history.last:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(history.last))
+        line += f" at {at}, {duration(max(time.time() - history.last, 0))} ago"
+    return f"{line}; {history.failure_text}" if history.failure_text else line
 
 
 def _is_address(word: str) -> bool:

@@ -66,7 +66,7 @@ SAMPLES = [
 
 @pytest.mark.parametrize(("name", "line"), SAMPLES)
 def test_sample(name: str, line: str) -> None:
-    found = explain([(Path("logs/x.log"), ["nothing here", f"\x1b[31m{line}\x1b[0m"])])
+    found = explain([(Path("logs/x.log"), 1, "nothing here"), (Path("logs/x.log"), 2, f"\x1b[31m{line}\x1b[0m")])
     assert [(e.cause.name, e.lines) for e in found] == [(name, ((Path("logs/x.log"), 2, line),))]
 
 
@@ -79,7 +79,7 @@ def test_causes_come_first_that_make_others() -> None:
         (Path("a.log"), ["NCCL error in: x, remote process exited"] * 5),
         (Path("b.log"), ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1 GiB"]),
     ]
-    found = explain(logs)
+    found = explain((path, number, line) for path, lines in logs for number, line in enumerate(lines, 1))
     assert [(e.cause.name, e.count, len(e.lines)) for e in found] == [("out of GPU memory", 1, 1), ("NCCL", 5, 1)]
 
 
@@ -94,4 +94,11 @@ def test_causes_come_first_that_make_others() -> None:
     ],
 )
 def test_healthy_lines_explain_nothing(line: str) -> None:
-    assert explain([(Path("x.log"), [line])]) == []
+    assert explain([(Path("x.log"), 1, line)]) == []
+
+
+def test_what_clients_send_explains_nothing() -> None:
+    said = "2026-11-23T12:00:00.1Z  {} http-request: headers: x-note: No space left on device"
+    assert explain([(Path("frontend-0.log"), 1, said.format("INFO"))]) == []
+    (found,) = explain([(Path("frontend-0.log"), 1, said.format("ERROR"))])
+    assert found.cause.name == "no room on disk"

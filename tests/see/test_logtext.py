@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from launcher.commands.logs import Tail, colour
-from launcher.report.why import why
+from launcher.commands.logs import colour
+from launcher.report.why import BUDGET, LEAST, MOST, share, why
 from launcher.run.folder import RunFolder
+from launcher.run.logfiles import LONGEST, Tail, last_lines, lines, parts
 from launcher.run.logtext import bad_lines, by_time, plain, that_matters, written
 
 
@@ -140,8 +144,85 @@ def test_why(run: RunFolder) -> None:
     ]
     (run.path / "logs" / "decode-0-0.log").write_text("all is well\nValueError: what is this\n")
     assert why(run)[2:] == [
-        "no known cause; the last lines that speak of something wrong:",
+        "no known cause; the last errors in the logs:",
         "  logs/decode-0-0.log: ValueError: what is this",
     ]
     (run.path / "logs" / "decode-0-0.log").write_text("all is well\n")
-    assert why(run)[-1] == "no line of the logs speaks of something wrong"
+    assert why(run)[-1] == "no errors found in the logs"
+
+
+@pytest.fixture
+def large(run: RunFolder) -> Path:
+    """A log of 64 MB that nobody has room to read: sparse but for its begin and its end."""
+    log = run.path / "logs" / "decode-0-0.log"
+    with log.open("wb") as f:
+        f.write(b"torch.OutOfMemoryError: CUDA out of memory\n" + b"x\n" * 100)
+        f.seek(64 << 20)
+        f.write(b"\n" + b"".join(b"line %d\n" % n for n in range(50000)) + b"NVRM: Xid 79\nhalf")
+    return log
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of all that is read of files."""
+    found: list[int] = []
+    real = Path.open
+
+    def opened(path: Path, *args: Any, **kwargs: Any) -> Any:
+        made = real(path, *args, **kwargs)
+        if "b" not in (args[0] if args else "r"):
+            return made
+        read = made.read
+        made = SimpleNamespace(
+            read=lambda n=-1: (found.append(n), read(n))[1], seek=made.seek, tell=made.tell, fileno=made.fileno
+        )
+        return contextlib.nullcontext(made)
+
+    monkeypatch.setattr(Path, "open", opened)
+    return found
+
+
+def test_the_last_lines_of_a_large_log(large: Path, reads: list[int]) -> None:
+    assert last_lines(large, 3) == ["line 49999", "NVRM: Xid 79", "half"]
+    assert len(last_lines(large, 20000)) == 20000
+    assert 0 < sum(reads) < 1 << 20
+    assert min(reads) >= 0
+
+
+def test_why_of_a_large_log(run: RunFolder, large: Path, reads: list[int]) -> None:
+    said = "\n".join(why(run))
+    assert "logs/decode-0-0.log:1: torch.OutOfMemoryError" in said
+    assert "logs/decode-0-0.log: NVRM: Xid 79" in said
+    assert 0 < sum(reads) < 6 << 20
+    assert min(reads) >= 0
+
+
+def test_many_logs_have_a_share_each() -> None:
+    assert share(1) == MOST
+    assert share(12) == BUDGET // 12
+    assert share(5000) == LEAST
+
+
+def test_lines_of_any_kind(run: RunFolder) -> None:
+    log = run.path / "logs" / "a.log"
+    log.write_bytes(b"one\r\n 10%\r 20%\r\ntwo\xff\x85\xe2\x80\xa8\n" + b"y" * 100_000 + b"\nhalf")
+    found = list(lines(log))
+    assert found[:4] == ["one", " 10%", " 20%", "two\ufffd\ufffd\u2028"]
+    assert sum(map(len, found[4:-1])) == 100_000
+    assert max(map(len, found)) <= LONGEST
+    assert found[-1] == "half"
+    assert list(lines(log, 7)) == ["one", " 1"]
+    assert list(lines(run.path / "gone")) == last_lines(run.path / "gone", 3) == []
+
+
+def test_following_a_log_that_is_begun_anew_when_it_is_large(run: RunFolder) -> None:
+    log = run.path / "logs" / "decode-0-0.log"
+    log.write_text("one\n")
+    logs = Tail(run, None)
+    logs.start_at_end(log)
+    with log.open("a") as f:
+        f.write("two\n")
+    log.rename(f"{log}.1")
+    log.write_text("three\n")
+    assert [line for _, found in logs.read() for line in found] == ["two", "three"]
+    assert [p.name for p in parts(log)] == ["decode-0-0.log.1", "decode-0-0.log"]

@@ -75,7 +75,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 
 def test_a_group_that_was_restarted() -> None:
-    events = [Event(1.8e9 + t, a, b) for t, a, b in EVENTS]
+    events = [Event(1.8e9 + t, a.replace("who", "nodes"), b) for t, a, b in EVENTS]
     stages, groups = timeline(events, ["prefill-0", "prefill-1"], 1.8e9, 1.8e9 + 902)
     assert [row.name for row in stages] == ["nodes", "workers", "ready", "warm", "serve", "stop"]
     assert groups[0].spans[-1] == Span(90.0, 900.0, "warm")

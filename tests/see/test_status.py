@@ -9,14 +9,12 @@ from rich.console import Console
 
 from launcher.commands.status import show
 from launcher.run.folder import Event
-from launcher.run.state import JobState, parse_expectations
-from launcher.run.status import RankStatus, Status, duration, group_state, now, tunnel
-
-RUNNING = JobState("RUNNING")
+from launcher.run.history import History
+from launcher.run.status import RankStatus, Status, duration, now, tunnel
 
 
 def states(*events: tuple[str, str]) -> str:
-    return group_state("decode-0", [Event(float(i), *e) for i, e in enumerate(events)], RUNNING)
+    return History.of([Event(float(i), *e) for i, e in enumerate(events)]).process("decode-0").state
 
 
 def test_a_restart_wants_a_warm_up_of_its_own() -> None:
@@ -31,8 +29,11 @@ def test_a_restart_wants_a_warm_up_of_its_own() -> None:
 
 
 def test_a_sweep_that_was_not_steady_makes_nothing_warm() -> None:
-    events = [Event(1.0, "decode-0", "ready"), Event(2.0, "warm", "done")]
-    assert group_state("decode-0", events, RUNNING, steady=False) == "ready"
+    assert states(("decode-0", "ready"), ("warm", "not warm"), ("serve", "started")) == "ready"
+
+
+def test_a_group_that_starts_after_the_sweep_is_not_warm() -> None:
+    assert states(("warm", "done"), ("decode-0", "started"), ("decode-0", "ready")) == "ready"
 
 
 @pytest.mark.parametrize(
@@ -57,12 +58,6 @@ def test_lost_is_never_guessed(recorded: str, health: str, registered: bool | No
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-def test_expectations() -> None:
-    assert parse_expectations("2026-11-23T12:00:00|3:59:32\n") == {"start": "2026-11-23T12:00:00", "left": "3:59:32"}
-    assert parse_expectations("N/A|UNLIMITED\n") == {}
-    assert parse_expectations("") == {}
 
 
 def test_tunnel() -> None:

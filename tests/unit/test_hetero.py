@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from launcher.plan.slurm_options import HANDED_ON, OWNED_OPTIONS, SBATCH_OPTIONS
 from launcher.preflight.judge import Need, Node, judge
 from launcher.render import render
 from launcher.report.svg import topology
-from launcher.run.state import JobState, parse_expectations, parse_sacct, parse_scontrol, parse_squeue
+from launcher.run.jobstate import JobState
+from launcher.run.planned import Planned
+from launcher.run.slurm import parse_sacct, parse_squeue
 
 from .helpers import BASE, load, plan_of, roles
 
@@ -189,15 +192,16 @@ def test_kernels_are_prepared_for_each_kind() -> None:
     ],
 )
 def test_the_state_of_two_components(lines: list[str], state: JobState) -> None:
-    assert parse_squeue("\n".join(lines) + "\n") == state
-    shown = [line.replace("|", " Reason=") for line in lines]
-    assert parse_scontrol("".join(f"JobId=1 JobState={line} Requeue=1\n" for line in shown)) == state
-    assert parse_sacct("".join(line.partition("|")[0] + "\n" for line in lines)) == JobState(state.state)
+    told = (line.replace("|", "|N/A|N/A|") for line in lines)
+    found = parse_squeue("".join(f"7+{n}|{line}\n" for n, line in enumerate(told)))
+    assert found == {"7": replace(state, source="squeue")}
+    older = parse_sacct("".join(f"7+{n}|{line.partition('|')[0]}\n" for n, line in enumerate(lines)))
+    assert older == {"7": JobState(state.state, "", "sacct")}
 
 
 def test_the_start_of_two_components() -> None:
-    both = "2026-11-23T12:00:00|1:00:00\n2026-11-23T13:00:00|1:00:00\n"
-    assert parse_expectations(both) == {"start": "2026-11-23T13:00:00", "left": "1:00:00"}
+    both = "7+1|PENDING|2026-11-23T12:00:00|1:00:00|Resources\n7+0|PENDING|2026-11-23T13:00:00|1:00:00|None\n"
+    assert parse_squeue(both)["7"] == JobState("PENDING", "Resources", "squeue", "2026-11-23T13:00:00", "1:00:00")
 
 
 def test_nodes_are_compared_with_their_kind() -> None:
@@ -223,7 +227,7 @@ def test_gpus_on_this_machine_lie_after_one_another() -> None:
 
 
 def test_what_is_shown_of_it() -> None:
-    plan = to_json(plan_of(HETERO))
+    plan = Planned.read(to_json(plan_of(HETERO)))
     head = plan_text(plan).splitlines()[:3]
     assert head == [
         "t: /m, engine dynamo, 4 nodes (slurm)",

@@ -6,81 +6,54 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from launcher.base.processes import is_alive, start_time
+from launcher.base.programs import MISSING, SILENT, run_command
+from launcher.run import slurm
 from launcher.run.folder import Event, RunFolder
-from launcher.run.state import (
-    JobState,
-    job_state,
-    job_states,
-    parse_sacct,
-    parse_scontrol,
-    parse_squeue,
-    parse_states,
-    recorded_end,
-    run_command,
-    slurm_state,
-)
+from launcher.run.history import History
+from launcher.run.jobstate import JobState
+from launcher.run.slurm import parse_sacct, parse_squeue, slurm_state
+from launcher.run.state import job_state
 
 from .helpers import Cli
 
 
 @pytest.mark.parametrize(
-    ("output", "state"),
+    ("output", "found"),
     [
-        ("RUNNING|None\n", JobState("RUNNING")),
-        ("PENDING|Resources\n", JobState("PENDING", "Resources")),
-        ("PENDING|ReqNodeNotAvail, Unavailable:n[1-2]\n", JobState("PENDING", "ReqNodeNotAvail, Unavailable:n[1-2]")),
-        ("FAILED|NonZeroExitCode\n", JobState("FAILED", "NonZeroExitCode")),
-        ("", None),
-        ("\n", None),
-        ("slurm_load_jobs error: Invalid job id specified\n", None),
+        ("17|RUNNING|2026-11-23T12:00:00|3:59:32|None\n",
+         {"17": JobState("RUNNING", "", "squeue", "2026-11-23T12:00:00", "3:59:32")}),
+        ("17|PENDING|N/A|UNLIMITED|Resources\n", {"17": JobState("PENDING", "Resources", "squeue")}),
+        ("17|PENDING|N/A|1:00|ReqNodeNotAvail, Unavailable:n[1-2]|x\n",
+         {"17": JobState("PENDING", "ReqNodeNotAvail, Unavailable:n[1-2]|x", "squeue", "", "1:00")}),
+        ("NOTE: maintenance on Friday\nA|B|C|D\n17|FAILED|N/A|0:00|NonZeroExitCode\ncharged to ai-17\n",
+         {"17": JobState("FAILED", "NonZeroExitCode", "squeue", "", "0:00")}),
+        ("17|PENDING|N/A|0:00|\x1b]0;title\x07\n",
+         {"17": JobState("PENDING", "\\x1b]0;title\\x07", "squeue", "", "0:00")}),
+        ("", {}),
+        ("slurm_load_jobs error: Invalid job id specified\n", {}),
     ],
 )  # fmt: skip
-def test_squeue(output: str, state: JobState | None) -> None:
-    assert parse_squeue(output) == state
-
-
-SCONTROL = (
-    "JobId=17 JobName=dsr1 UserId=root(0) GroupId=root(0) MCS_label=N/A Priority=1 Nice=0 Account=(null) QOS=(null) "
-    "JobState={state} Reason={reason} Dependency=(null) Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=1:0 "
-    "TRES=cpu=4,mem=1G,node=2,billing=4 Command=/a=b/job.sh Comment=x=y\n"
-)
+def test_squeue(output: str, found: dict[str, JobState]) -> None:
+    assert parse_squeue(output) == found
 
 
 @pytest.mark.parametrize(
-    ("state", "reason", "expected"),
+    ("output", "states"),
     [
-        ("RUNNING", "None", JobState("RUNNING")),
-        ("FAILED", "NonZeroExitCode", JobState("FAILED", "NonZeroExitCode")),
-        ("CANCELLED", "None", JobState("CANCELLED")),
+        ("17|COMPLETED\n18|CANCELLED by 0\n", {"17": "COMPLETED", "18": "CANCELLED"}),
+        ("17|OUT_OF_MEMORY\n", {"17": "OUT_OF_MEMORY"}),
+        ("", {}),
+        ("Slurm accounting storage is disabled\n", {}),
     ],
 )
-def test_scontrol(state: str, reason: str, expected: JobState) -> None:
-    assert parse_scontrol(SCONTROL.format(state=state, reason=reason)) == expected
-
-
-def test_scontrol_without_the_job() -> None:
-    assert parse_scontrol("slurm_load_jobs error: Invalid job id specified") is None
-    assert parse_scontrol("") is None
-
-
-@pytest.mark.parametrize(
-    ("output", "state"),
-    [
-        ("COMPLETED\n", "COMPLETED"),
-        ("CANCELLED by 0\n", "CANCELLED"),
-        ("OUT_OF_MEMORY\n", "OUT_OF_MEMORY"),
-        ("", None),
-        ("Slurm accounting storage is disabled\n", None),
-    ],
-)
-def test_sacct(output: str, state: str | None) -> None:
-    found = parse_sacct(output)
-    assert (found.state if found else None) == state
+def test_sacct(output: str, states: dict[str, str]) -> None:
+    assert {job_id: state.state for job_id, state in parse_sacct(output).items()} == states
 
 
 @pytest.mark.parametrize(
@@ -104,30 +77,96 @@ def program(folder: Path, name: str, body: str) -> None:
 
 
 def test_the_first_program_that_knows_the_job(programs: Path) -> None:
-    program(programs, "squeue", 'echo "$*" >squeue.args; echo "PENDING|Priority"')
+    program(programs, "squeue", 'echo "$*" >squeue.args; echo "17|PENDING|N/A|N/A|Priority"')
     assert slurm_state("17") == JobState("PENDING", "Priority", "squeue")
-    assert Path("squeue.args").read_text() == "-h -j 17 -o %T|%r\n"
+    assert Path("squeue.args").read_text() == "-h --states=all -o %i|%T|%S|%L|%r -j 17\n"
     program(programs, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
-    program(programs, "scontrol", "echo 'JobId=17 JobState=COMPLETED Reason=None'")
-    assert slurm_state("17") == JobState("COMPLETED", "", "scontrol")
-    program(programs, "scontrol", "exit 1")
-    program(programs, "sacct", "echo 'CANCELLED by 1000'")
+    program(programs, "sacct", "echo '17|CANCELLED by 1000'")
     assert slurm_state("17") == JobState("CANCELLED", "", "sacct")
 
 
 def test_nobody_knows_and_why(programs: Path) -> None:
-    for name in ("squeue", "scontrol"):
-        program(programs, name, "echo first; echo 'Invalid job id' >&2; exit 1")
+    program(programs, "squeue", "echo first; echo 'Invalid job id' >&2; exit 1")
     program(programs, "sacct", "exit 0")
     state = slurm_state("17")
-    assert state == JobState("UNKNOWN", "squeue: Invalid job id; scontrol: Invalid job id; sacct: nothing")
+    assert state == JobState("UNKNOWN", "squeue: Invalid job id; sacct: nothing", forgotten=True)
     assert not state.ended
+    program(programs, "squeue", "echo 'Unable to contact slurm controller (connect failure)' >&2; exit 1")
+    assert not slurm_state("17").forgotten
+    assert slurm_state("L1").forgotten
 
 
-def test_programs_that_are_missing_or_hang(programs: Path) -> None:
-    program(programs, "slow", "exec sleep 60")
-    assert run_command(["surely-not-there"]) == (127, "surely-not-there is not on PATH")
-    assert run_command(["slow"], timeout=0.2) == (124, "slow did not answer within 0 s")
+def test_without_slurm(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(programs))
+    assert slurm_state("17") == JobState("UNKNOWN", "squeue is not on PATH")
+
+
+HANG = "echo x >&2; sleep 60"  # its child keeps the pipe open when it is killed
+
+
+def test_a_controller_that_hangs_costs_one_limit(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "PATIENCE", 0.3)
+    program(programs, "squeue", HANG)
+    program(programs, "sacct", HANG)
+    begin = time.monotonic()
+    assert slurm_state("17", 1.0) == JobState("UNKNOWN", "Slurm did not answer within 1 s")
+    assert time.monotonic() - begin < 1.6
+    # the accounting needs no controller
+    program(programs, "sacct", "echo '17|RUNNING'")
+    begin = time.monotonic()
+    assert slurm_state("17", 5.0) == JobState("RUNNING", "", "sacct")
+    assert time.monotonic() - begin < 1.0
+
+
+def test_a_controller_that_is_slow_is_waited_for(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "PATIENCE", 0.1)
+    program(programs, "squeue", "sleep 0.5; echo '17|PENDING|N/A|N/A|Priority'")
+    program(programs, "sacct", "exit 1")
+    assert slurm_state("17", 5.0) == JobState("PENDING", "Priority", "squeue")
+
+
+def test_status_says_that_slurm_did_not_answer(
+    programs: Path, folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "PATIENCE", 0.1)
+    monkeypatch.setattr(slurm, "LIMIT", 0.3)
+    for name in ("squeue", "sacct", "scontrol"):
+        program(programs, name, "exec sleep 60")
+    path = folder / "runs" / "demo-17"
+    path.mkdir(parents=True)
+    RunFolder(path).add_event("nodes", "started")
+    assert "not known: Slurm did not answer within 0.3 s\n" in cli("status", "17").out
+    assert cli("list").err == "Slurm did not answer within 0.3 s\n"
+
+
+@pytest.mark.parametrize("variable", ["SQUEUE_PARTITION", "SQUEUE_USERS", "SQUEUE_FORMAT2", "SLURM_TIME_FORMAT"])
+def test_filters_of_the_session_hide_no_job(programs: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "zzz")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    program(programs, "squeue", f'[ -z "${{{variable}:-}}" ] && [ -n "$SLURM_CONF" ] && echo "17|RUNNING|N/A|N/A|None"')
+    assert slurm_state("17").state == "RUNNING"
+
+
+def test_the_cluster_that_has_the_job_is_asked(programs: Path, folder: Path) -> None:
+    program(programs, "squeue", 'case "$*" in *"-M far"*) echo "CLUSTER: far"; echo "17|RUNNING|N/A|N/A|None" ;; esac')
+    program(programs, "sacct", "exit 1")
+    path = folder / "runs" / "demo-17"
+    path.mkdir(parents=True)
+    assert job_state(RunFolder(path)).state == "UNKNOWN"
+    RunFolder(path).write_json("submit.json", {"slurm_cluster": "far"})
+    assert job_state(RunFolder(path)).state == "RUNNING"
+
+
+def test_programs_that_are_missing_hang_or_print_other_bytes(programs: Path) -> None:
+    assert run_command(["surely-not-there"]) == (MISSING, "surely-not-there is not on PATH")
+    program(programs, "slow", HANG)
+    begin = time.monotonic()
+    assert run_command(["slow"], timeout=0.2) == (SILENT, "slow did not answer within 0.2 s")
+    assert time.monotonic() - begin < 1.5
+    program(programs, "latin", r"printf 'Gr\374\337e\n'")
+    assert run_command(["latin"]) == (0, "Gr\ufffd\ufffde\n")
+    (programs / "text").write_text("no program")
+    assert run_command([str(programs / "text")])[1].endswith("can't be started: Permission denied")
 
 
 def local_run(folder: Path, pid: int, started: int | None) -> RunFolder:
@@ -172,7 +211,7 @@ def test_a_local_job(folder: Path) -> None:
     ],
 )
 def test_how_a_job_ended_by_its_own_record(events: list[tuple[str, str, str]], state: JobState | None) -> None:
-    assert recorded_end([Event(1.0, *e) for e in events]) == state
+    assert History.of([Event(1.0, *e) for e in events]).end == state
 
 
 def test_a_job_that_slurm_has_forgotten(programs: Path, folder: Path) -> None:
@@ -194,11 +233,9 @@ def test_many_jobs_are_asked_for_at_once(programs: Path, folder: Path, cli: Cli)
         if end:
             RunFolder(path).add_event("stop", "done", end)
     local_run(folder, 2**22 + 1, 1).add_event("stop", "done", "exit status 0")
-    program(
-        programs, "squeue", 'echo "$*" >>squeue.args; echo "11|RUNNING|None"; echo "12|PENDING|Nodes required, A|B"'
-    )
+    told = "11|RUNNING|N/A|N/A|None\\n12|PENDING|N/A|N/A|Nodes required, A|B\\n"
+    program(programs, "squeue", f"echo \"$*\" >>squeue.args; printf '{told}'")
     program(programs, "sacct", 'echo "$*" >>sacct.args; echo "14|CANCELLED by 0"')
-    program(programs, "scontrol", "touch scontrol.args")
     rows = {row["job_id"]: (row["state"], row["reason"]) for row in json.loads(cli("list", "--json").out)}
     assert rows == {
         "11": ("RUNNING", ""),
@@ -212,17 +249,6 @@ def test_many_jobs_are_asked_for_at_once(programs: Path, folder: Path, cli: Cli)
     assert sorted(asked.split()[-1].split(",")) == ["11", "12", "13", "14", "15"]
     (asked,) = Path("sacct.args").read_text().splitlines()
     assert sorted(asked.split()[-1].split(",")) == ["14", "15"]
-    assert not Path("scontrol.args").exists()
-
-
-def test_many_jobs_without_slurm(programs: Path, folder: Path) -> None:
-    program(programs, "squeue", "echo 'Invalid job id specified' >&2; exit 1")
-    program(programs, "sacct", "exit 0")
-    path = folder / "runs" / "demo-17"
-    path.mkdir(parents=True)
-    (state,) = job_states([RunFolder(path)])
-    assert state == JobState("UNKNOWN", "squeue: Invalid job id specified; sacct: nothing")
-    assert job_states([]) == []
 
 
 def test_processes() -> None:
@@ -239,18 +265,10 @@ def test_a_zombie_is_gone() -> None:
     process.wait()
 
 
-def test_components_are_one_job_in_a_list() -> None:
-    output = "12+0|RUNNING|None\n12+1|PENDING|Resources\n7|COMPLETED|None\n"
-    found = parse_states(output, "squeue")
-    assert {k: str(v) for k, v in found.items()} == {"12": "PENDING (Resources)", "7": "COMPLETED"}
-    ended = parse_states("12+0|FAILED\n12+1|CANCELLED by 0", "sacct")
-    assert str(ended["12"]) == "FAILED"
-
-
 def test_cancel_by_name_minds_those_alone_that_live(programs: Path, folder: Path, cli: Cli) -> None:
     """Slurm has forgotten 11, which recorded no end; 12 runs; with 13 there are two to choose from."""
     state = 'state=RUNNING; [ ! -e gone ] || state=CANCELLED; '
-    program(programs, "squeue", state + 'case "$*" in *%i*) echo "12|$state|None" ;; *) echo "$state|None" ;; esac')
+    program(programs, "squeue", state + 'echo "12|$state|N/A|N/A|None"')
     program(programs, "sacct", "exit 1")
     program(programs, "scancel", 'echo "$*" >>gone')
     for number in (11, 12):
@@ -260,7 +278,7 @@ def test_cancel_by_name_minds_those_alone_that_live(programs: Path, folder: Path
     done = cli("cancel", "demo")
     assert (done.code, Path("gone").read_text()) == (0, "12\n"), done.err
     Path("gone").unlink()
-    program(programs, "squeue", 'echo "12|RUNNING|None"; echo "13|PENDING|Priority"')
+    program(programs, "squeue", 'echo "12|RUNNING|N/A|N/A|None"; echo "13|PENDING|N/A|N/A|Priority"')
     (folder / "runs" / "demo-13").mkdir()
     RunFolder(folder / "runs" / "demo-13").add_event("nodes", "started")
     done = cli("cancel", "demo")

@@ -8,7 +8,8 @@ import pytest
 
 from launcher.base.errors import InputError, Place
 from launcher.config import load_config
-from launcher.config.load import find_config, site_files, site_value
+from launcher.config.load import find_config
+from launcher.config.site import site_files, site_value
 
 from .helpers import BASE, REPO, load
 

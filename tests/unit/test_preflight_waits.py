@@ -31,7 +31,7 @@ def slurm(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"echo '{PENDING}' >&2; until [ -e {programs}/granted ]; do sleep 0.05; done; "
         "echo 'salloc: Granted job allocation 17' >&2",
     )
-    program(programs, "squeue", f'echo "PENDING|$(cat {programs}/reason)"')
+    program(programs, "squeue", f'echo "17|PENDING|N/A|N/A|$(cat {programs}/reason)"')
     program(programs, "scancel", f'echo "$@" >>{programs}/cancelled')
     (programs / "reason").write_text("Resources\n")
     return programs

@@ -13,10 +13,10 @@ import pytest
 from launcher.base.errors import InputError, WorkError
 from launcher.base.processes import start_time
 from launcher.plan.show import to_json
-from launcher.run.folder import STAGES, Event, Node, RunFolder, find_run, find_runs, resolve_port
+from launcher.run.folder import Event, Node, RunFolder, find_run, find_runs, resolve_port
 from launcher.run.follow import describe, wait_for
-from launcher.run.state import JobState
-from launcher.run.status import group_state, read_status, stage_of
+from launcher.run.jobstate import JobState
+from launcher.run.status import read_status
 
 from .helpers import BASE, Cli, plan_of
 
@@ -80,7 +80,7 @@ def test_events_without_a_half_written_line() -> None:
     add(run, (1.0, "who", "started"), (2.0, "who", "done", "x"))
     with (run.path / "events.jsonl").open("a") as f:
         f.write('not json\n[]\n{"time": 3}\n{"time": 4, "stage": "ser')
-    assert run.events() == [Event(1.0, "who", "started"), Event(2.0, "who", "done", "x")]
+    assert run.events() == [Event(1.0, "nodes", "started"), Event(2.0, "nodes", "done", "x")]
 
 
 def test_an_added_event_is_read_again() -> None:
@@ -112,40 +112,6 @@ def test_which_run() -> None:
 
 
 # --- status -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("events", "stage"),
-    [
-        ([], "queued"),
-        ([("who", "started")], "who"),
-        ([("who", "started"), ("who", "done")], "who"),
-        ([("who", "started"), ("services", "started"), ("nats", "started")], "services"),
-        ([("serve", "started"), ("stop", "started")], "stop"),
-        ([("serve", "started"), ("stop", "started"), ("stop", "done")], "stopped"),
-    ],
-)
-def test_stage(events: list[tuple[str, str]], stage: str) -> None:
-    assert stage_of([Event(1.0, s, t) for s, t in events]) == stage
-
-
-@pytest.mark.parametrize(
-    ("events", "state"),
-    [
-        ([], "waiting"),
-        ([("prefill-1", "started")], "waiting"),
-        ([("prefill-0", "started")], "starting"),
-        ([("prefill-0-0", "started"), ("prefill-0-1", "started")], "starting"),
-        ([("prefill-0", "started"), ("prefill-0", "registered")], "registered"),
-        ([("prefill-0", "registered"), ("prefill-0", "ready")], "ready"),
-        ([("prefill-0", "ready"), ("warm", "started")], "ready"),
-        ([("prefill-0", "ready"), ("warm", "done")], "warm"),
-    ],
-)
-def test_group_state(events: list[tuple[str, str]], state: str) -> None:
-    found = [Event(1.0, s, t) for s, t in events]
-    assert group_state("prefill-0", found, JobState("RUNNING")) == state
-    assert group_state("prefill-0", found, JobState("FAILED")) == "ended"
 
 
 def test_status_of_a_job_that_has_just_been_submitted() -> None:
@@ -182,15 +148,33 @@ def test_status_of_a_job_that_failed() -> None:
     assert status.endpoint is None
 
 
+def test_status_of_a_job_that_was_requeued(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run("demo-17")
+    (run.path / "local.json").unlink()
+    run.write_json("endpoint.json", {"url": "http://10.0.0.1:8000", "model": "m"})
+    add(run, (1.0, "who", "started"), (2.0, "ready", "done"), (3.0, "serve", "failed", "decode-0 ended"))
+    add(run, (4.0, "stop", "done", "exit status 1"), (4.1, "stop", "requeued", "without n002"))
+    waits = JobState("PENDING", "BeginTime", "squeue", "2026-11-23T12:00:00", "1:00:00")
+    monkeypatch.setattr("launcher.run.status.job_state", lambda _: waits)
+    status = read_status(run)
+    assert (status.stage, status.failure, status.endpoint, status.attempt) == ("queued", None, None, 1)
+    assert (status.expected_start, status.time_left, status.requeued) == ("2026-11-23T12:00:00", None, "without n002")
+    assert cli("status").out.startswith(
+        "demo  job 17  PENDING (BeginTime)\nstage queued, attempt 2\nrequeued: without n002\nexpected start: 2026"
+    )
+    (run.path / "attempts" / "1").mkdir(parents=True)
+    assert read_status(run).attempt == 3
+
+
 def test_status_and_list_commands(cli: Cli) -> None:
     run = make_run("demo-L1", process=DEAD)
     add(run, (10.0, "who", "started"), (12.0, "who", "failed", "no address"))
     shown = cli("status")
     assert shown.code == 0
     assert shown.out.startswith(
-        "demo  job L1  FAILED (killed: no exit status)\nstage who, 2 s\nwho failed: no address\nrun folder "
+        "demo  job L1  FAILED (killed: no exit status)\nstage nodes, 2 s\nnodes failed: no address\nrun folder "
     )
-    assert json.loads(cli("status", "L1", "--json").out)["failure"] == "who failed: no address"
+    assert json.loads(cli("status", "L1", "--json").out)["failure"] == "nodes failed: no address"
     rows = json.loads(cli("list", "--json").out)
     assert [(r["job_id"], r["name"], r["state"]) for r in rows] == [("L1", "demo", "FAILED")]
     assert cli("list").out.splitlines()[1].endswith("  (killed: no exit status)")
@@ -241,8 +225,8 @@ def test_wait_says_what_happens(clock: Callable[..., None]) -> None:
     )
     wait_for(run, "ready", None, said.append)
     assert said == [
-        "     0.0 s  who          started",
-        "     0.5 s  who          done",
+        "     0.0 s  nodes        started",
+        "     0.5 s  nodes        done",
         "     4.2 s  ready        done  2 workers",
     ]
 
@@ -287,8 +271,9 @@ def test_a_job_without_a_warm_up_is_warm_when_it_is_ready(clock: Callable[..., N
 
 def test_wait_for_the_end(clock: Callable[..., None]) -> None:
     run = make_run("demo-L1")
-    clock(lambda: add(run, (1.0, "serve", "started"), (2.0, "stop", "done")))
+    clock(lambda: add(run, (1.0, "serve", "started"), (2.0, "stop", "done", "exit status 0")))
     wait_for(run, "done", None, lambda _: None)
+    run = make_run("demo-L1", Path("cancelled"), DEAD)
     add(run, (3.0, "serve", "cancelled", "SIGTERM"))
     with pytest.raises(WorkError, match="demo-L1 cancelled: SIGTERM"):
         wait_for(run, "done", None, lambda _: None)
@@ -313,7 +298,7 @@ def test_a_job_that_ends_before(clock: Callable[..., None]) -> None:
 def test_a_job_that_ends_without_a_word(clock: Callable[..., None]) -> None:
     run = make_run("demo-L1", process=DEAD)
     clock()
-    said = r"before it was ready \(waited 0 s\)\. See .*/demo-L1/logs and .*/demo-L1\.out"
+    said = r"before it was ready \(waited 0 s\)\. It recorded no reason, and .*/demo-L1\.out is empty or not there"
     with pytest.raises(WorkError, match=said):
         wait_for(run, "ready", None, lambda _: None)
 
@@ -330,7 +315,7 @@ def test_why_a_job_is_queued_is_said_once(clock: Callable[..., None], monkeypatc
     (run.path / "local.json").unlink()
     states = [JobState("PENDING", "Resources", "squeue")] * 2 + [JobState("PENDING", "Priority", "squeue")]
     states += [JobState("RUNNING", "", "squeue")]
-    monkeypatch.setattr("launcher.run.follow.job_state", lambda _: states.pop(0))
+    monkeypatch.setattr("launcher.run.follow.job_state", lambda *_: states.pop(0))
     clock(lambda: None, lambda: None, lambda: add(run, (1.0, "ready", "done")))
     said: list[str] = []
     wait_for(run, "ready", None, said.append)
@@ -355,11 +340,192 @@ def test_wait_command(cli: Cli) -> None:
     assert cli("wait", "L1", "--for", "done").out == "demo-L1 is done: COMPLETED, stage stopped; waited 0 s\n"
 
 
-def test_stages_are_those_of_the_scripts() -> None:
-    from launcher.render import render
+# --- jobs that end otherwise than by themselves -------------------------------------------------------
 
-    for cluster in ("slurm", "local"):
-        script = render(plan_of(BASE, "local" if cluster == "local" else "slurm"))
-        began = [line.split()[1] for line in script.splitlines() if line.startswith("stage ")]
-        assert began == [s for s in STAGES if s in began]
-        assert {"who", "ready", "serve"} <= set(began)
+
+Clock = Callable[..., None]
+
+
+@pytest.fixture
+def slurm_says(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What Slurm says, turn by turn; the last for ever."""
+
+    def say(*states: JobState) -> None:
+        left = list(states)
+        monkeypatch.setattr("launcher.run.follow.job_state", lambda *_: left.pop(0) if len(left) > 1 else left[0])
+
+    return say
+
+
+def slurm_run(name: str = "demo-17") -> RunFolder:
+    run = make_run(name)
+    (run.path / "local.json").unlink()
+    return run
+
+
+PENDING, RUNNING = JobState("PENDING", "BeginTime", "squeue"), JobState("RUNNING", "", "squeue")
+SERVED = [(1.0, "nodes", "started"), (2.0, "ready", "done"), (3.0, "warm", "done"), (4.0, "serve", "started")]
+FAILED = [(5.0, "serve", "failed", "decode-0 ended"), (6.0, "stop", "started"), (7.0, "stop", "done", "exit status 1")]
+
+
+def anew(run: RunFolder, *events: Any) -> None:
+    """The next attempt's script has begun."""
+    (run.path / "events.jsonl").write_text("")
+    add(run, *events)
+
+
+def test_a_requeued_job_is_waited_for_again(clock: Clock, slurm_says: Callable[..., None]) -> None:
+    run, said = slurm_run(), []
+    add(run, *SERVED, *FAILED)
+    slurm_says(RUNNING, PENDING, RUNNING, RUNNING, RUNNING)
+    clock(
+        lambda: add(run, (7.1, "stop", "requeued", "without n002")),
+        lambda: None,
+        lambda: anew(run, (20.0, "nodes", "started")),
+        lambda: add(run, (21.0, "serve", "started"), (22.0, "stop", "done", "exit status 0")),
+    )
+    wait_for(run, "done", None, said.append)
+    assert "           queued       again: without n002" in said
+    assert said[-3:] == [
+        "     0.0 s  nodes        started",
+        "     1.0 s  serve        started",
+        "     2.0 s  stop         done  exit status 0",
+    ]
+    assert sum("decode-0 ended" in line for line in said) == 1
+
+
+@pytest.mark.parametrize("target", ["ready", "warm"])
+def test_a_job_that_waits_again_is_not_ready(clock: Clock, slurm_says: Callable[..., None], target: str) -> None:
+    """Slurm requeued it itself, and its script needs a moment to set the old record aside."""
+    run = slurm_run()
+    add(run, *SERVED)
+    slurm_says(PENDING, PENDING, RUNNING)
+    clock(lambda: None, lambda: None, lambda: anew(run, *((20.0 + e[0], *e[1:]) for e in SERVED)))
+    wait_for(run, target, None, lambda _: None)
+
+
+@pytest.mark.parametrize("target", ["ready", "warm"])
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
+def test_a_job_that_was_ready_once_is_not_when_it_ends(
+    clock: Clock, slurm_says: Callable[..., None], target: str, how: str
+) -> None:
+    run = slurm_run()
+    add(run, *SERVED, (5.0, "serve", how, "SIGTERM"))
+    slurm_says(RUNNING, JobState("CANCELLED"))
+    clock(lambda: add(run, (6.0, "stop", "done", "exit status 143")))
+    with pytest.raises(
+        WorkError, match=rf"demo-17 has ended, CANCELLED, before it was {target} .*serve {how}: SIGTERM"
+    ):
+        wait_for(run, target, None, lambda _: None)
+
+
+@pytest.mark.parametrize("target", ["ready", "warm", "done"])
+@pytest.mark.parametrize("state", [JobState("CANCELLED", "", "sacct"), JobState("FAILED", "NonZeroExitCode", "squeue")])
+def test_a_job_that_was_killed_while_it_served(
+    clock: Clock, slurm_says: Callable[..., None], target: str, state: JobState
+) -> None:
+    """It recorded nothing about it."""
+    run = slurm_run()
+    add(run, *SERVED)
+    slurm_says(state)
+    clock(lambda: None)
+    with pytest.raises(WorkError, match=f"demo-17 has ended, {state.state}.*, before it was {target}"):
+        wait_for(run, target, None, lambda _: None)
+
+
+def test_a_job_that_left_no_record_and_that_slurm_has_forgotten(clock: Clock, slurm_says: Callable[..., None]) -> None:
+    run = slurm_run()
+    slurm_says(JobState("UNKNOWN", "squeue: Invalid job id specified; sacct: nothing", forgotten=True))
+    clock(lambda: None)
+    run.output.write_text("".join(f"line {n}\n" for n in range(9)) + "slurmstepd: \x1b]0;t\x07 no such file\n")
+    with pytest.raises(WorkError) as error:
+        wait_for(run, "ready", None, lambda _: None)
+    assert str(error.value).splitlines() == [
+        "demo-17 has ended, and Slurm does not know it any more (squeue: Invalid job id specified; sacct: nothing), "
+        f"before it was ready (waited 0 s). It recorded no reason; the last lines of {run.output}:",
+        *(f"  line {n}" for n in range(5, 9)),
+        "  slurmstepd: \\x1b]0;t\\x07 no such file",
+    ]
+
+
+def test_a_controller_that_hangs_ends_no_waiting(clock: Clock, slurm_says: Callable[..., None]) -> None:
+    run, said = slurm_run(), []
+    slurm_says(JobState("UNKNOWN", "Slurm did not answer within 10 s"))
+    clock(lambda: None, lambda: None, lambda: add(run, *SERVED))
+    wait_for(run, "ready", None, said.append)
+    assert said[0] == "           queued       Slurm did not answer within 10 s"
+    assert len(said) == 1 + len(SERVED)
+
+
+def test_a_job_that_drained_before_it_served_is_not_done(clock: Clock) -> None:
+    run = make_run("demo-L1", process=DEAD)
+    add(run, (1.0, "nodes", "started"), (2.0, "nodes", "drained", "SIGUSR2"), (3.0, "stop", "done", "exit status 0"))
+    clock()
+    with pytest.raises(WorkError, match="demo-L1 drained: asked to end before it served"):
+        wait_for(run, "done", None, lambda _: None)
+
+
+# --- folders of others --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run folder of another user, newer than ours; a link of theirs that leads to ours; one that nobody may read."""
+    ours, theirs = make_run("demo-L1"), make_run("demo-L2", process=DEAD)
+    (ours.path.parent / "demo-L3").symlink_to(ours.path)
+    real_stat, real_lstat = os.stat, os.lstat
+
+    def owner(of: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def stat(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+            found = of(path, *args, **kwargs)
+            name = Path(path).name if isinstance(path, (str, Path)) else ""
+            foreign = name == "demo-L2" or (name == "demo-L3" and of is real_lstat)
+            return os.stat_result((*found[:4], os.geteuid() + 1, *found[5:])) if foreign else found
+
+        return stat
+
+    monkeypatch.setattr("launcher.run.folder.os.stat", owner(real_stat))
+    monkeypatch.setattr("launcher.run.folder.os.lstat", owner(real_lstat))
+    return theirs
+
+
+def test_folders_of_others_are_skipped_and_counted(cli: Cli, others: RunFolder) -> None:
+    assert [r.path.name for r in find_runs(Path("runs"))] == ["demo-L1"]
+    assert find_run(None, Path("runs")).job_id == "L1"
+    listed = cli("list", "--json")
+    assert [row["job_id"] for row in json.loads(listed.out)] == ["L1"]
+    assert listed.err == "2 run folders of other users are not shown\n"
+    missing = cli("status", "L2")
+    assert missing.code == 2
+    assert "no run 'L2' in runs/; the newest ones: demo-L1" in missing.err
+    assert "(2 run folders of other users are not shown)" in missing.err
+
+
+def test_a_folder_that_cannot_be_read(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run("demo-L1")
+    locked = make_run("demo-L2").path
+    monkeypatch.setattr("launcher.run.folder.os.access", lambda path, mode: Path(path).name != locked.name)
+    assert [row["job_id"] for row in json.loads(cli("list", "--json").out)] == ["L1"]
+
+
+# --- text of workers ------------------------------------------------------------------------------------
+
+HOSTILE = "\x1b]0;title\x07 \x1b]52;c;aGk=\x1b\\ \x1bP1$r\x1b\\ \x9b31m \x1b(0 \u202e \x1b[2J \x1b[31mred\x1b[0m \x08"
+
+
+@pytest.mark.parametrize(
+    "words", [("logs", "L1"), ("logs", "L1", "-n", "5"), ("logs", "L1", "--why"), ("status",), ("wait",), ("list",)]
+)
+def test_nothing_that_a_worker_says_reaches_the_terminal_as_it_is(cli: Cli, words: tuple[str, ...]) -> None:
+    run = make_run("demo-L1", process=DEAD)
+    run.write_json("plan.json", to_json(plan_of(BASE)))
+    (run.path / "logs" / "prefill-0-0.log").write_text(f"ERROR {HOSTILE}\nCUDA out of memory {HOSTILE}\n")
+    run.output.write_text(HOSTILE)
+    run.write_json("endpoint.json", {"url": HOSTILE, "model": HOSTILE})
+    (run.path / "hosts").write_text(f"0 {HOSTILE.replace(' ', '')} 10.0.0.1 lo\n")
+    add(run, (1.0, HOSTILE, "started", HOSTILE), (2.0, "ready", "failed", HOSTILE), (3.0, "prefill-0", HOSTILE))
+    done = cli(*words)
+    for text in (done.out, done.err):
+        assert not [c for c in text if (not c.isprintable() and c not in "\n\t") or c == "\u202e"]
+    if words != ("list",):
+        assert "\\x1b]0;title\\x07" in done.out + done.err

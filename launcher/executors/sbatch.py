@@ -1,0 +1,81 @@
+"""sbatch's words and its answer: what may be handed on to it, and which job it has made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from launcher.base.errors import InputError
+from launcher.plan.slurm_options import OWNED_OPTIONS, SBATCH_OPTIONS
+
+# beside what the plan decides: what would keep `submit` from coming back
+OWNED = {**OWNED_OPTIONS, "wait": "use `submit --wait done`"}
+# sbatch(1): the letters of owned options, and those without a value, which may stand together in one word
+_LETTERS = {
+    "a": "array", "J": "job-name", "N": "nodes", "n": "ntasks", "o": "output", "e": "error", "i": "input",
+    "G": "gpus", "W": "wait",
+}  # fmt: skip
+_WITHOUT_VALUE = "HhIkKOQsvVW"
+# sbatch(1), INPUT ENVIRONMENT VARIABLES: where SBATCH_<NAME> is not its option's own name
+_VARIABLES = {
+    "array-inx": "array", "timelimit": "time", "req-switch": "switches", "wait4switch": "switches",
+    "mem-per-node": "mem", "segment-size": "segment", "debug": "verbose",
+}  # fmt: skip
+# of the SLURM_ variables, those that say where Slurm is; the others are of a job that one submits from
+_KEPT = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"}
+_ID = re.compile(r"(\d+)(;[\w.-]+)?")
+_SENTENCE = re.compile(r"Submitted batch job (\d+)(?: on cluster ([\w.-]+))?")
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Raises InputError for an option that the plan decides, and for a word that sbatch would take as the script."""
+    before = ""
+    for word in words:
+        for name in _names(word):
+            if name in OWNED:
+                raise InputError(f"sbatch option {word}: can't be set: {OWNED[name].replace('slurm.', '--set slurm.')}")
+        if not word.startswith("-") and (not before.startswith("-") or "=" in before):
+            raise InputError(f"{word!r} after -- is no option of sbatch; only its options can stand there")
+        before = word
+
+
+def _names(word: str) -> Iterator[str]:
+    """The long names of the options in a word: --array=0-1, --arr, -a0-1, -Ha."""
+    if word.startswith("--"):
+        name = word[2:].partition("=")[0]
+        yield from [name] if name in SBATCH_OPTIONS else (o for o in OWNED if name and o.startswith(name))
+    elif word.startswith("-"):
+        for letter in word[1:]:
+            if letter in _LETTERS:
+                yield _LETTERS[letter]
+            if letter not in _WITHOUT_VALUE:
+                break
+
+
+def environment(variables: Mapping[str, str], config_sets: Sequence[str]) -> dict[str, str]:
+    """The environment for sbatch, which the job inherits: without variables that would win over the script's own
+    options (`config_sets`, and those that the plan decides), and without those of a job that one submits from."""
+    found = {}
+    for name, value in variables.items():
+        if name.startswith("SBATCH_"):
+            option = name.removeprefix("SBATCH_").lower().replace("_", "-")
+            option = _VARIABLES.get(option, option)
+            if option in OWNED or option in config_sets:
+                continue
+        elif name.startswith(("SLURM_", "SRUN_")) and name not in _KEPT:
+            continue
+        found[name] = value
+    return found
+
+
+def job_in(output: str) -> str:
+    """ID or ID;CLUSTER in what `sbatch --parsable` printed, whatever a wrapper or plug-in printed beside it; empty
+    if there is none."""
+    lines = [line.strip() for line in output.splitlines()]
+    for line in lines:
+        if _ID.fullmatch(line):
+            return line
+    for line in lines:
+        if sentence := _SENTENCE.search(line):
+            return sentence[1] + (f";{sentence[2]}" if sentence[2] else "")
+    return ""

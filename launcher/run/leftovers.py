@@ -1,0 +1,116 @@
+"""What a local run has left when its script is gone: processes, scratch folders, keys.
+
+A process belongs to a run if it was started with LAUNCH_RUN=<run folder>, if it is in the session of a process that
+the run recorded (servers that show a title of their own write over their environment), or if it is a child of one
+that does. The run folder must be the caller's own.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from launcher.base.processes import Process, environment_of, look, own_processes, send
+from launcher.run.folder import RunFolder
+from launcher.run.state import script_process
+
+GRACE = 2.0  # seconds between TERM and KILL
+MARKS = ("LAUNCH_RUN", "SGL_JOB_ID")  # the second: runs of earlier versions
+
+
+def leftovers(run: RunFolder, spare: Collection[int] = ()) -> list[Process]:
+    """Processes of this user that belong to the run and still live, but the calling one, those above it, and
+    `spare`."""
+    recorded, began = _recorded(run), script_process(run)[1] or 0
+    folder = os.path.realpath(run.path)
+    keep = {*spare, *_line_of(os.getpid())}
+    processes = [p for p in own_processes() if p.pid not in keep]
+    found = {p.pid: p for p in processes if _belongs(p, folder, recorded, began)}
+    more = True
+    while more:
+        children = {p.pid: p for p in processes if p.parent in found and p.pid not in found}
+        found.update(children)
+        more = bool(children)
+    return list(found.values())
+
+
+def end_leftovers(run: RunFolder, spare: Collection[int] = (), grace: float = GRACE) -> list[Process]:
+    """End them: TERM, and KILL after `grace` seconds. Returns those that there were; takes at most twice `grace`."""
+    ended: dict[int, Process] = {}
+    begin = time.monotonic()
+    told: set[int] = set()
+    while left := leftovers(run, spare):
+        ended.update({p.pid: p for p in left})
+        late = time.monotonic() - begin > grace
+        for process in left:
+            if late:
+                send(process.pid, process.started, signal.SIGKILL)
+            elif process.pid not in told:
+                told.add(process.pid)
+                send(process.pid, process.started, signal.SIGTERM)
+                send(process.pid, process.started, signal.SIGCONT)  # a stopped one would not notice
+        if time.monotonic() - begin > 2 * grace:
+            break  # in the kernel, and not to be ended by anyone
+        time.sleep(0.05)
+    return list(ended.values())
+
+
+def clear(run: RunFolder) -> None:
+    """Remove the run's keys, and its scratch folders on this machine. Only for a run whose script is gone."""
+    shutil.rmtree(run.path / "secrets", ignore_errors=True)
+    for folder in _scratch(run):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch(run: RunFolder) -> Iterator[Path]:
+    """Folders that the run's script made below TMPDIR or /tmp: sgl-launch-UID-JOB-PID and what begins so."""
+    pid = script_process(run)[0]
+    if not pid:
+        return
+    for place in dict.fromkeys((os.environ.get("TMPDIR") or "/tmp", "/tmp")):
+        name = glob.escape(f"{place}/sgl-launch-{os.geteuid()}-{run.job_id}-{pid}")
+        for found in (*glob.glob(name), *glob.glob(f"{name}-*")):
+            about = os.lstat(found)
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
+                yield Path(found)
+
+
+def _recorded(run: RunFolder) -> dict[int, int | None]:
+    """Pids that the run wrote down, each the leader of a session, with their start time where that is known."""
+    pid, started = script_process(run)
+    found: dict[int, int | None] = {pid: started} if pid else {}
+    try:
+        lines = (run.path / "processes").read_text(errors="replace").splitlines()
+    except OSError:
+        return found
+    for words in map(str.split, lines):  # PID NAME, or PID NAME START-TIME
+        if words and words[0].isdecimal() and int(words[0]) > 1:
+            found[int(words[0])] = int(words[2]) if len(words) > 2 and words[2].isdecimal() else None
+    return found
+
+
+def _belongs(process: Process, folder: str, recorded: dict[int, int | None], began: int) -> bool:
+    environment = environment_of(process.pid)
+    mark = environment.get("LAUNCH_RUN")
+    if mark is not None:
+        return os.path.realpath(mark) == folder
+    if process.session not in recorded or process.started < began:
+        return False
+    started, leader = recorded[process.session], look(process.session)
+    if leader is not None and started is not None:
+        return leader.started == started  # else the number is another session's by now
+    # an environment that is whole but without any mark of ours: another program got the number
+    return "PATH" not in environment or any(m in environment for m in MARKS)
+
+
+def _line_of(pid: int) -> Iterator[int]:
+    """A process and those above it."""
+    while pid > 1 and (process := look(pid)):
+        yield pid
+        pid = process.parent

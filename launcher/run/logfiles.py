@@ -1,0 +1,168 @@
+"""Log files of any size: read from the end, in step with their growth, or whole, never all at once into memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.base.errors import InputError
+from launcher.run.folder import RunFolder
+
+BLOCK = 1 << 16  # bytes read at once
+LONGEST = 1 << 15  # bytes of a line; a longer one is shown in pieces
+_ENDS = re.compile(b"\r\n|\n|\r(?!$)")  # a progress bar is a line for each of its states
+
+
+def _split(data: bytes) -> tuple[list[str], bytes]:
+    """Whole lines, and the rest. A line that is longer than LONGEST is broken."""
+    *whole, rest = _ENDS.split(data)
+    pieces = [line[at : at + LONGEST] for line in whole for at in range(0, len(line) or 1, LONGEST)]
+    while len(rest) > LONGEST:
+        pieces.append(rest[:LONGEST])
+        rest = rest[LONGEST:]
+    return [line.decode(errors="replace") for line in pieces], rest
+
+
+def parts(path: Path) -> list[Path]:
+    """The files of one log, the older first: a log that has grown large is begun anew beside NAME.log.1."""
+    return [p for p in (path.with_name(f"{path.name}.1"), path) if p.exists()]
+
+
+def lines(path: Path, size: int | None = None) -> Iterator[str]:
+    """The lines of a file, as far as `size` bytes of it; none if it can't be read. A half-written last line too.
+
+    The file is open only while a block of it is read: a job may have more logs than a process may have open files.
+    """
+    at, rest, inode = 0, b"", 0
+    while size is None or at < size:
+        try:
+            with path.open("rb") as f:
+                number = os.fstat(f.fileno()).st_ino
+                f.seek(at)
+                block = f.read(BLOCK if size is None else min(BLOCK, size - at)) if inode in (0, number) else b""
+        except OSError:
+            break
+        if not block:
+            break
+        at, inode = at + len(block), number
+        whole, rest = _split(rest + block)
+        yield from whole
+    if rest:
+        yield rest.decode(errors="replace")
+
+
+def tail(path: Path, size: int, end: int | None = None) -> list[str]:
+    """The whole lines in the last `size` bytes before `end` (the file's end without it), and its half-written last
+    one; none if it can't be read."""
+    try:
+        with path.open("rb") as f:
+            end = f.seek(0, 2) if end is None else end
+            at = max(0, end - size)
+            f.seek(at)
+            data = f.read(end - at)
+    except OSError:
+        return []
+    whole, rest = _split(data)
+    return [*(whole[1:] if at else whole), *([rest.decode(errors="replace")] if rest else [])]
+
+
+def last_lines(path: Path, count: int, end: int | None = None) -> list[str]:
+    """The last lines before `end`, at most LONGEST bytes of each on average."""
+    size = BLOCK
+    while True:
+        found = tail(path, size, end)
+        try:
+            whole = (path.stat().st_size if end is None else end) <= size
+        except OSError:
+            whole = True
+        if len(found) >= count or whole or size > count * LONGEST:
+            return found[-count:]
+        size *= 4
+
+
+def log_name(path: Path) -> str:
+    """The log's name without its endings: nats of nats.log and of nats.log.1."""
+    return path.name.partition(".")[0]
+
+
+def matching(run: RunFolder, group: str | None, waiting: bool = False) -> list[Path]:
+    """The logs of a group, rank, service or all. Raises InputError if there is none, unless one may still come
+    (`waiting`)."""
+    files = sorted((run.path / "logs").glob("*.log"))
+    if not group:
+        return files
+    name, colon, rank = group.partition(":")
+    wanted = f"{name}-{rank}" if colon else ""
+    chosen = [f for f in files if (f.stem == wanted if wanted else name in (f.stem, f.stem.rpartition("-")[0]))]
+    if not chosen and not (waiting and _may_come(run, name)):
+        known = ", ".join(f.stem for f in files) or "none yet"
+        raise InputError(f"no log of {group!r} in {run.path}/logs; there are: {known}")
+    return chosen
+
+
+def _may_come(run: RunFolder, group: str) -> bool:
+    plan = run.plan_or_none()
+    return plan is None or plan.group(group) is not None
+
+
+class Tail:
+    """Reads what log files have become longer by; a file that was begun anew is read anew."""
+
+    def __init__(self, run: RunFolder, group: str | None) -> None:
+        self._run, self._group = run, group
+        self._read: dict[Path, tuple[int, int]] = {}  # inode and size up to which it was read
+
+    def start_at_end(self, path: Path) -> int:
+        """Take all that is in the file now as read; its size. A half-written last line counts as not read."""
+        try:
+            with path.open("rb") as f:
+                about = os.fstat(f.fileno())
+                f.seek(max(0, about.st_size - LONGEST))
+                last = f.read(about.st_size - f.tell())
+        except OSError:
+            return 0
+        size = about.st_size - (len(last) - last.rfind(b"\n") - 1)
+        self._read[path] = about.st_ino, size
+        return size
+
+    def read(self) -> Iterator[tuple[Path, list[str]]]:
+        """Each file's new lines, at most BLOCK bytes of each; new files are found."""
+        files = matching(self._run, self._group, waiting=True)
+        self._read = {path: at for path, at in self._read.items() if path in files}
+        for path in files:
+            if found := self._new(path):
+                yield path, found
+
+    def _new(self, path: Path) -> list[str]:
+        """New whole lines; none of a file that is gone."""
+        inode, at = self._read.get(path, (0, 0))
+        earlier: list[str] = []
+        try:
+            with path.open("rb") as f:
+                about = os.fstat(f.fileno())
+                if about.st_ino != inode or about.st_size < at:
+                    earlier, at = self._rest_of(path.with_name(f"{path.name}.1"), inode, at), 0
+                f.seek(at)
+                chunk = f.read(BLOCK)
+        except OSError:
+            return []
+        end = chunk.rfind(b"\n") + 1
+        if not end and len(chunk) >= LONGEST:
+            end = len(chunk)  # a line without an end
+        self._read[path] = (about.st_ino, at + end)
+        whole, rest = _split(chunk[:end])
+        return [*earlier, *whole, *([rest.decode(errors="replace")] if rest else [])]
+
+    def _rest_of(self, older: Path, inode: int, at: int) -> list[str]:
+        """What was not read of a log before it became NAME.log.1."""
+        try:
+            with older.open("rb") as f:
+                if not inode or os.fstat(f.fileno()).st_ino != inode:
+                    return []
+                f.seek(at)
+                whole, rest = _split(f.read(BLOCK))
+        except OSError:
+            return []
+        return [*whole, *([rest.decode(errors="replace")] if rest else [])]
