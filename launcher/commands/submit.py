@@ -57,7 +57,8 @@ def command(
         raise click.UsageError("--after-kernels is for Slurm; here, run `warmup --kernels` first")
     if options and cluster == "local":
         raise click.UsageError("options after -- are sbatch's; a local run has none")
-    script = render(plan)
+    # the job's supervisor is this very installation, whatever PATH and environment the job gets
+    script = render(plan, "sgl-launch" if dry_run else launcher_path())
     if cluster == "local" and not dry_run:
         _model_here(plan)
     if dry_run:
@@ -121,20 +122,22 @@ def _model_here(plan: Plan) -> None:
         raise InputError(f"model.path: no such folder on this machine: {here}")
 
 
+def launcher_path() -> str:
+    """The command that a job calls: SGL_LAUNCH, else that of this installation."""
+    own = str(Path(sys.executable).with_name("sgl-launch"))
+    return os.environ.get("SGL_LAUNCH") or (own if Path(own).exists() else "sgl-launch")
+
+
 def start(plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]) -> tuple[RunFolder, str]:
     """Hand a script over; returns its run folder and what is printed with --parsable."""
     runs = Path(plan.config.runs).absolute()
-    # the job's helpers are this very installation, whatever PATH is on the nodes
-    own = str(Path(sys.executable).with_name("sgl-launch"))
-    launcher = os.environ.get("SGL_LAUNCH") or (own if Path(own).exists() else "sgl-launch")
     if cluster == "local":
         from launcher.executors import local
 
-        run = local.ScriptExecutor(runs, plan.config.name, script, {"SGL_LAUNCH": launcher}).submit_script()
+        run = local.ScriptExecutor(runs, plan.config.name, script, {"SGL_LAUNCH": launcher_path()}).submit_script()
         return run, run.job_id
     from launcher.executors import slurm
 
-    os.environ["SGL_LAUNCH"] = launcher
     sets = [name for role in plan.config.roles for name in plan.config.slurm_of(role).options]
     submitted = slurm.ScriptExecutor(runs, plan.config.name, script, options, sets).submit_script()
     for problem in submitted.problems:

@@ -53,6 +53,8 @@ class Job:
             # the programs that were installed with sgl-launch (nats-server, etcd), after the site's own
             "PATH": f"{os.environ.get('PATH', os.defpath)}:{python.parent}",
         }
+        # for `cancel`, should this process be gone by then
+        journal.later(lambda: (run.path / "scratch").write_text(f"{scratch}\n"))
         container = container_command(self.config.container)
         parts = "|".join(dict.fromkeys(role.command.part for role in plan.roles if role.command.part))
         agent = [job_id, str(run.path), scratch, parts, container.sweep.replace("$JOB_ID", job_id)]

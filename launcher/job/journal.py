@@ -29,7 +29,7 @@ class Journal:
         self.stage = ""
         self.failure = ""
         """Why the job ends, once that is known: the first reason counts."""
-        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue(_WAITING)
+        self._work: queue.Queue[Callable[[], object] | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
         self._thread.start()
 
@@ -63,7 +63,7 @@ class Journal:
         self.say(f"FAILED: {why}")
         self.failure = self.failure or why
 
-    def later(self, work: Callable[[], None]) -> None:
+    def later(self, work: Callable[[], object]) -> None:
         """Have the thread do something with files, after all that it was given before."""
         with contextlib.suppress(queue.Full):
             self._work.put_nowait(work)

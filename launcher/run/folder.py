@@ -26,7 +26,7 @@ _MADE_BY = re.compile(r"made by sgl-launch ([\w.+-]+?)\.?$", re.M)
 # attempts/ before the script begins.
 SET_ASIDE = (
     "events.jsonl", "plan.json", "job.sh", "hosts", "who", "spares", "placement.json", "endpoint.json", "reason",
-    "processes", "warmup.json", "steps", "logs",
+    "processes", "scratch", "warmup.json", "steps", "logs",
 )  # fmt: skip
 
 

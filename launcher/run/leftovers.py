@@ -7,8 +7,8 @@ that does. The run folder must be the caller's own.
 
 from __future__ import annotations
 
-import glob
 import os
+import re
 import shutil
 import signal
 import stat
@@ -69,16 +69,21 @@ def clear(run: RunFolder) -> None:
 
 
 def _scratch(run: RunFolder) -> Iterator[Path]:
-    """Folders that the run's script made below TMPDIR or /tmp: sgl-launch-UID-JOB-PID and what begins so."""
-    pid = script_process(run)[0]
-    if not pid:
+    """The folder below TMPDIR or /tmp whose name the run has recorded."""
+    try:
+        name = (run.path / "scratch").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return
+    if not re.fullmatch(r"sgl-launch-[A-Za-z0-9-]+", name):
         return
     for place in dict.fromkeys((os.environ.get("TMPDIR") or "/tmp", "/tmp")):
-        name = glob.escape(f"{place}/sgl-launch-{os.geteuid()}-{run.job_id}-{pid}")
-        for found in (*glob.glob(name), *glob.glob(f"{name}-*")):
+        found = Path(place, name)
+        try:
             about = os.lstat(found)
-            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
-                yield Path(found)
+        except OSError:
+            continue
+        if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
+            yield found
 
 
 def _recorded(run: RunFolder) -> dict[int, int | None]:

@@ -155,16 +155,36 @@ def test_a_signal_goes_to_this_very_process_alone(start: Start) -> None:
 def test_scratch_and_keys(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     (run.path / "secrets").mkdir()
-    ours = tmp_path / f"sgl-launch-{os.geteuid()}-L1-{2**22 + 1}"
-    others = [tmp_path / f"sgl-launch-{os.geteuid()}-L1-{2**22 + 10}", tmp_path / f"sgl-launch-{os.geteuid()}-L10-5"]
-    for folder in (ours, tmp_path / f"{ours.name}-etcd", *others):
+    (run.path / "scratch").write_text("sgl-launch-L1-0a1b\n")
+    ours, other = tmp_path / "sgl-launch-L1-0a1b", tmp_path / "sgl-launch-L1-ffff"
+    for folder in (ours, other):
         (folder / "data").mkdir(parents=True)
-    (tmp_path / f"{ours.name}-link").symlink_to(others[0])
     clear(run)
-    left = sorted(p.name for p in tmp_path.glob("sgl-launch-*"))
-    assert left == sorted([*(p.name for p in others), f"{ours.name}-link"])
-    assert (others[0] / "data").exists()
+    assert [p.name for p in tmp_path.glob("sgl-launch-*")] == [other.name]
     assert not (run.path / "secrets").exists()
+
+
+@pytest.mark.parametrize("name", ["../sgl-launch-x", "other", "", "sgl-launch-x/../y"])
+def test_a_scratch_folder_of_another_name_is_left_alone(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "sub"))
+    for folder in ("sgl-launch-x", "y", "sub/other", "sub/sgl-launch-x"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    (run.path / "scratch").write_text(name)
+    clear(run)
+    assert all((tmp_path / f).exists() for f in ("sgl-launch-x", "y", "sub/other", "sub/sgl-launch-x"))
+
+
+def test_a_scratch_folder_that_is_a_link_is_left_alone(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "theirs" / "data").mkdir(parents=True)
+    (tmp_path / "sgl-launch-x").symlink_to(tmp_path / "theirs")
+    (run.path / "scratch").write_text("sgl-launch-x")
+    clear(run)
+    assert (tmp_path / "theirs" / "data").exists()
 
 
 # --- cancel -----------------------------------------------------------------------------------------------
