@@ -20,17 +20,25 @@ host=${SLURMD_NODENAME:-$(uname -n)}
 say() { printf '%s %s\n' "$mark" "$*"; }
 
 # --- Facts: addresses, listening ports, GPUs, and whether the run folder is seen here ------------------------------
+# One program is started for it, `ip`: on many nodes at once each further one would show.
 facts() {
-  local program
-  for program in ip awk grep; do
-    command -v "$program" >/dev/null || { say fault "$host" "the program $program is missing"; return; }
-  done
+  local found name address rest state interface destination ports=
   [ -r "$run/job.sh" ] || { say fault "$host" "the run folder $run is not seen here: runs must be a folder that all nodes share"; return; }
-  ip -o -4 addr show | awk -v say="$mark address $host" '{split($4, a, "/"); print say, $2, a[1], ($0 ~ / scope global/) ? "global" : "other"}'
-  ip -o link show up | awk -v say="$mark link $host" '{sub(/[:@].*/, "", $2); print say, $2}'
-  ip -o -4 route show default | awk -v say="$mark route $host" '{for (i = 1; i < NF; i++) if ($i == "dev") print say, $(i + 1)}'
+  found=$(ip -o -4 addr show up) || { say fault "$host" "the program ip (iproute2) is missing or fails"; return; }
+  while read -r _ name _ address rest; do
+    case $rest in *"scope global"*) state=global ;; *) state=other ;; esac
+    say address "$host" "$name" "${address%%/*}" "$state"
+  done <<<"$found"
+  while read -r interface destination _; do
+    [ "$destination" != 00000000 ] || say route "$host" "$interface"
+  done </proc/net/route
   # column 2 is ADDRESS:PORT in hex, column 4 is 0A for a listening socket
-  say ports "$host" "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4 == "0A" {n = split($2, a, ":"); print a[n]}' | sort -u | paste -sd,)"
+  for found in /proc/net/tcp /proc/net/tcp6; do
+    [ ! -r "$found" ] || while read -r _ address _ state _; do
+      [ "$state" != 0A ] || ports+=,${address##*:}
+    done <"$found"
+  done
+  say ports "$host" "$ports"
   say facts "$host" "${CUDA_VISIBLE_DEVICES:-all}"
 }
 

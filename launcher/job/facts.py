@@ -16,12 +16,11 @@ _INNER = re.compile(r"(lo|docker|br-|virbr|veth|cni|cali|flannel|podman|lxc|lxd|
 
 @dataclass(frozen=True)
 class Facts:
-    """One node. `addresses` are (interface, IPv4 address, scope), `links` the interfaces that are up, `routes` those
+    """One node. `addresses` are (interface, IPv4 address, scope) of the interfaces that are up, `routes` the interfaces
     of default routes, `ports` what something listens on, `gpus` its CUDA_VISIBLE_DEVICES or "all"."""
 
     host: str
     addresses: tuple[tuple[str, str, str], ...] = ()
-    links: frozenset[str] = frozenset()
     routes: tuple[str, ...] = ()
     ports: frozenset[int] = frozenset()
     gpus: str = "all"
@@ -32,7 +31,6 @@ class FactsReader:
 
     def __init__(self) -> None:
         self._addresses: dict[str, list[tuple[str, str, str]]] = {}
-        self._links: dict[str, set[str]] = {}
         self._routes: dict[str, list[str]] = {}
         self._ports: dict[str, frozenset[int]] = {}
         self.whole: dict[str, Facts] = {}
@@ -43,8 +41,6 @@ class FactsReader:
         host, rest = (words[0], words[1:]) if words else ("", ())
         if kind == "address" and len(rest) == 3:
             self._addresses.setdefault(host, []).append((rest[0], rest[1], rest[2]))
-        elif kind == "link" and rest:
-            self._links.setdefault(host, set()).add(rest[0])
         elif kind == "route" and rest:
             self._routes.setdefault(host, []).append(rest[0])
         elif kind == "ports":
@@ -55,7 +51,6 @@ class FactsReader:
             self.whole[host] = Facts(
                 host,
                 tuple(self._addresses.get(host, ())),
-                frozenset(self._links.get(host, ())),
                 tuple(self._routes.get(host, ())),
                 self._ports.get(host, frozenset()),
                 rest[0],
@@ -108,7 +103,7 @@ def gpus_of(host: str, visible: str, positions: Sequence[int]) -> str:
 def _leads_out(interface: str, address: str, facts: Facts) -> bool:
     ip = ipaddress.ip_address(address)
     inner = _INNER.match(interface) and interface not in facts.routes and not interface.startswith("enxp")
-    return not (ip.is_loopback or ip.is_link_local or inner) and interface in facts.links
+    return not (ip.is_loopback or ip.is_link_local or inner)
 
 
 def check_distinct(addresses: Mapping[str, str]) -> None:

@@ -24,6 +24,7 @@ async def nats_connection(deployment: Deployment) -> Any:
     address = f"{deployment.service_hosts['nats']}:{deployment.service_ports['nats']}"
     options: dict[str, Any] = {
         "connect_timeout": 2,
+        "reconnect_time_wait": 0.05,  # its own 2 s also stand before the error of a first, refused try
         "allow_reconnect": False,
         "max_reconnect_attempts": 0,
         "error_cb": quiet,
