@@ -35,6 +35,15 @@ def plan_of_script(path: Path) -> Plan:
         plan = kernels_plan(plan) if given.get("only_kernels") else plan
     except (InputError, KeyError) as e:
         raise WorkError(f"{again} ({e})") from None
-    if json.loads(json.dumps(embedded(plan))) != given:
-        raise WorkError(again)
+    made = json.loads(json.dumps(embedded(plan)))
+    if other := [key for key in {**given, **made} if _bare(given.get(key)) != _bare(made.get(key))]:
+        raise WorkError(f"{again} (its {', '.join(other)} would be another)")
     return plan
+
+
+def _bare(value: Any) -> Any:
+    """Without what says nothing: null, empty mappings, and options of sbatch, which stand in the script's own lines."""
+    if isinstance(value, dict):
+        found = {key: _bare(item) for key, item in value.items() if key != "slurm"}
+        return {key: item for key, item in found.items() if item not in (None, {})}
+    return [_bare(item) for item in value] if isinstance(value, list) else value
