@@ -45,6 +45,14 @@ def own_processes() -> Iterator[Process]:
             yield process
 
 
+def arguments_of(pid: int) -> list[str]:
+    """Its command line; empty if it can't be read."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return []
+
+
 def environment_of(pid: int) -> dict[str, str]:
     """Its environment as it was started; empty if it can't be read or the process has written over it."""
     try:

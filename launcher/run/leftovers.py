@@ -16,7 +16,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from launcher.base.processes import Process, environment_of, look, own_processes, send
+from launcher.base.processes import Process, arguments_of, environment_of, look, own_processes, send
 from launcher.run.folder import RunFolder
 from launcher.run.state import script_process
 
@@ -41,24 +41,31 @@ def leftovers(run: RunFolder, spare: Collection[int] = ()) -> list[Process]:
 
 
 def end_leftovers(run: RunFolder, spare: Collection[int] = (), grace: float = GRACE) -> list[Process]:
-    """End them: TERM, and KILL after `grace` seconds. Returns those that there were; takes at most twice `grace`."""
+    """End them: TERM at once, and KILL after `grace` seconds. Takes at most three times that.
+
+    The job's agent, which ends processes and containers itself once the script is gone, gets twice as long. Returns
+    those that had to be ended here.
+    """
     ended: dict[int, Process] = {}
     begin = time.monotonic()
-    told: set[int] = set()
-    while left := leftovers(run, spare):
-        ended.update({p.pid: p for p in left})
-        late = time.monotonic() - begin > grace
+    while (left := leftovers(run, spare)) and (waited := time.monotonic() - begin) < 3 * grace:
         for process in left:
-            if late:
+            agent = _is_agent(process.pid, run) or _is_agent(process.parent, run)  # itself, or what it uses
+            if waited > (2 * grace if agent else grace):
                 send(process.pid, process.started, signal.SIGKILL)
-            elif process.pid not in told:
-                told.add(process.pid)
+            elif process.pid not in ended and not agent:
                 send(process.pid, process.started, signal.SIGTERM)
                 send(process.pid, process.started, signal.SIGCONT)  # a stopped one would not notice
-        if time.monotonic() - begin > 2 * grace:
-            break  # in the kernel, and not to be ended by anyone
+            if not agent:
+                ended[process.pid] = process
         time.sleep(0.05)
     return list(ended.values())
+
+
+def _is_agent(pid: int, run: RunFolder) -> bool:
+    """Whether it is the job's agent: bash -c SCRIPT node MARK JOB RUN ..."""
+    words = arguments_of(pid)
+    return words[1:2] == ["-c"] and words[3:4] == ["node"] and str(run.path.resolve()) in words[4:]
 
 
 def clear(run: RunFolder) -> None:
@@ -108,8 +115,8 @@ def _belongs(process: Process, folder: str, recorded: dict[int, int | None], beg
     if process.session not in recorded or process.started < began:
         return False
     started, leader = recorded[process.session], look(process.session)
-    if leader is not None and started is not None:
-        return leader.started == started  # else the number is another session's by now
+    if started is not None:
+        return leader is None or leader.started == started  # else the number is another session's by now
     # an environment that is whole but without any mark of ours: another program got the number
     return "PATH" not in environment or any(m in environment for m in MARKS)
 

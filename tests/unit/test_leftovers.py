@@ -187,6 +187,18 @@ def test_a_scratch_folder_that_is_a_link_is_left_alone(
     assert (tmp_path / "theirs" / "data").exists()
 
 
+def test_an_agent_ends_its_own_way(run: RunFolder, start: Start, tmp_path: Path) -> None:
+    """It has containers and folders to remove on its node, and does so without being asked."""
+    body = f"trap 'touch {tmp_path}/termed' TERM; sleep 0.7; touch {tmp_path}/tidied"
+    mark = {"LAUNCH_RUN": str(run.path)}
+    start("bash", "-c", body, "node", "MARK", "L1", str(run.path), "scratch", env=mark)
+    worker = start("sleep", "600", env=mark)
+    time.sleep(0.2)
+    assert [p.pid for p in end_leftovers(run, grace=0.5)] == [worker.pid]
+    assert (tmp_path / "tidied").exists()
+    assert not (tmp_path / "termed").exists()
+
+
 # --- cancel -----------------------------------------------------------------------------------------------
 
 
