@@ -115,7 +115,7 @@ def _fold(events: tuple[Event, ...], attempt: int, requeued: Event | None) -> Hi
             stage = event.stage
             served = served or stage == "serve"
             leaving = leaving or stage == "stop"
-        if event.state in ("failed", "cancelled") and event.stage not in processes:
+        if event.state in ("failed", "cancelled") and (event.stage in STAGES or event.stage not in processes):
             failure, leaving = failure or event, True
         elif event.state == "drained":
             drained, leaving = event, True
@@ -129,7 +129,7 @@ def _fold(events: tuple[Event, ...], attempt: int, requeued: Event | None) -> Hi
             warm = warm or event.state
             if event.state == "done" and warm == "done":
                 processes = {n: Process("warm", p.restarts) if p.state == "ready" else p for n, p in processes.items()}
-        if event.stage not in STAGES:
+        if event.stage not in STAGES or event.stage == "frontend":  # which is a stage and a process
             _process(processes, event)
     return History(events, attempt, stage, failure, end, requeued, ready, warm, leaving, processes)
 

@@ -91,6 +91,12 @@ def test_a_group(text: str, state: str, restarts: int) -> None:
 REQUEUED = f"{SERVE}, serve failed: decode-0 ended, stop started, stop done: exit status 1, stop requeued: without n002"
 
 
+def test_a_frontend_is_a_stage_and_a_process() -> None:
+    found = history("services started, frontend started, frontend started: n001, frontend failed: port taken")
+    assert (found.stage, found.process("frontend").state) == ("frontend", "starting")
+    assert found.failure_text == "frontend failed: port taken"
+
+
 def test_a_requeued_job_begins_anew() -> None:
     waits = history(REQUEUED)
     assert (waits.stage, waits.failure, waits.end, waits.ready, waits.attempt) == ("queued", None, None, False, 1)

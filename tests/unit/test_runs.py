@@ -125,9 +125,11 @@ def test_status_of_a_job_that_serves() -> None:
     run.write_json("plan.json", to_json(plan_of(BASE)))
     run.write_json("endpoint.json", {"url": "http://10.0.0.1:8000", "model": "m"})
     (run.path / "hosts").write_text("0 n001 10.0.0.1 eth0\n")
-    add(run, (1.0, "who", "started"), (2.0, "prefill-0", "ready"), (3.0, "serve", "started"))
+    add(run, (1.0, "who", "started"), (1.1, "nats", "ready"), (1.2, "etcd", "started"), (1.3, "frontend", "started"))
+    add(run, (2.0, "prefill-0", "ready"), (2.1, "ready", "done"), (3.0, "serve", "started"))
     status = read_status(run)
     assert status.stage == "serve"
+    assert status.services == {"nats": "ready", "etcd": "started", "frontend": "ready"}
     assert (status.endpoint, status.model) == ("http://10.0.0.1:8000", "m")
     assert [(r.group, r.node, r.host, r.state) for r in status.ranks] == [
         ("prefill-0", 0, "n001", "ready"),
