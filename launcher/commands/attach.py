@@ -10,7 +10,8 @@ import click
 
 from launcher.base.errors import InputError, WorkError
 from launcher.commands.options import complete_group, complete_job, runs_option
-from launcher.run.folder import RunFolder, find_run
+from launcher.run.find import find_run
+from launcher.run.folder import RunFolder
 from launcher.run.state import is_local
 from launcher.run.target import refuse_ended
 

@@ -13,7 +13,8 @@ from launcher.base.errors import InputError, WorkError
 from launcher.base.processes import is_alive, look, send
 from launcher.base.programs import run_command
 from launcher.commands.options import complete_job, runs_option
-from launcher.run.folder import RunFolder, find_run, find_runs
+from launcher.run.find import find_run, find_runs
+from launcher.run.folder import RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
 from launcher.run.leftovers import clear, end_leftovers, leftovers

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from launcher.commands.options import json_option, runs_option
-from launcher.run.folder import RunFolder, look_up
+from launcher.run.find import look_up
+from launcher.run.folder import RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
 from launcher.run.state import job_states

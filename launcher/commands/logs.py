@@ -12,7 +12,7 @@ import click
 
 from launcher.base.errors import InputError
 from launcher.commands.options import complete_group, job_argument, runs_option
-from launcher.run.folder import find_run
+from launcher.run.find import find_run
 from launcher.run.logfiles import BLOCK, Tail, last_lines, lines, log_name, matching, parts
 from launcher.run.logtext import by_time, plain
 from launcher.run.state import job_state

@@ -67,7 +67,7 @@ def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     """For shells: ids, names and folders of the runs that begin so, the newest first."""
     from click.shell_completion import CompletionItem
 
-    from launcher.run.folder import find_runs
+    from launcher.run.find import find_runs
 
     try:
         given = ctx.params.get("runs") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
@@ -85,7 +85,7 @@ def complete_group(ctx: click.Context, param: click.Parameter, incomplete: str) 
     """For shells: the groups and ranks of the job that was named before."""
     from click.shell_completion import CompletionItem
 
-    from launcher.run.folder import find_run
+    from launcher.run.find import find_run
 
     try:
         given = ctx.params.get("runs") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"

@@ -12,7 +12,7 @@ import click
 
 from launcher.commands.options import cluster_option, complete_job, json_option, planned, runs_option, set_option
 from launcher.plan.model import Cluster
-from launcher.run.folder import find_run, is_run
+from launcher.run.find import find_run, is_run
 
 
 @click.command("preflight")

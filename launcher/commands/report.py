@@ -8,7 +8,7 @@ import click
 
 from launcher.base.errors import WorkError
 from launcher.commands.options import job_argument, runs_option
-from launcher.run.folder import find_run
+from launcher.run.find import find_run
 
 
 @click.command("report")

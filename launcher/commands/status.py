@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from launcher.commands.options import job_argument, json_option, runs_option
-from launcher.run.folder import RunFolder, find_run
+from launcher.run.find import find_run
+from launcher.run.folder import RunFolder
 from launcher.run.jobstate import JobState
 from launcher.run.status import Status, duration, read_status
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from launcher.commands.options import job_argument, runs_option
-from launcher.run.folder import find_run
+from launcher.run.find import find_run
 from launcher.run.follow import wait_for
 from launcher.run.history import History
 from launcher.run.status import duration

@@ -34,7 +34,8 @@ def check_options(words: Sequence[str]) -> None:
         for name in _names(word):
             if name in OWNED:
                 raise InputError(f"sbatch option {word}: can't be set: {OWNED[name].replace('slurm.', '--set slurm.')}")
-        if not word.startswith("-") and (not before.startswith("-") or "=" in before):
+        # `:` stands between the components of a heterogeneous job
+        if not word.startswith("-") and word != ":" and (not before.startswith("-") or "=" in before):
             raise InputError(f"{word!r} after -- is no option of sbatch; only its options can stand there")
         before = word
 

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.base.counting import counted
-from launcher.base.errors import InputError, WorkError
+from launcher.base.errors import WorkError
 from launcher.base.terminal import visible
 from launcher.run.planned import SCHEMA, Planned
 
@@ -116,7 +115,7 @@ class RunFolder:
     @property
     def ours(self) -> bool:
         """Whether the folder is the caller's: what anyone else's says is believed by no command that acts."""
-        return _owned(self.path)
+        return owned(self.path)
 
     @property
     def output(self) -> Path:
@@ -224,87 +223,9 @@ def _event(line: str) -> Event | None:
     return Event(float(time), visible(_FORMER.get(stage, stage)), visible(state), visible(detail))
 
 
-@dataclass(frozen=True)
-class Runs:
-    """The run folders of the caller, oldest first, and how many other folders there are that are not the caller's or
-    can't be read."""
-
-    runs: list[RunFolder]
-    others: int
-
-    @property
-    def note(self) -> str:
-        """Of those that were left out, for people; empty if there are none."""
-        if not self.others:
-            return ""
-        return f"{counted(self.others, 'run folder')} of other users {'is' if self.others == 1 else 'are'} not shown"
-
-
-def look_up(runs: Path) -> Runs:
-    """All run folders in a folder. Raises InputError if it can't be read."""
-    try:
-        entries = [Path(e.path) for e in os.scandir(runs) if "-" in e.name]
-    except (FileNotFoundError, NotADirectoryError):
-        return Runs([], 0)
-    except OSError as e:
-        raise InputError(f"{runs}/ can't be read: {e.strerror}") from None
-    folders = [p for p in entries if os.path.isdir(p)]
-    own = [p for p in folders if _owned(p) and os.access(p, os.R_OK | os.X_OK)]
-    found = sorted(((_begin(p), p) for p in own if _is_run_folder(p)), key=lambda pair: pair[0])
-    return Runs([RunFolder(p) for _, p in found], len(folders) - len(own))
-
-
-def find_runs(runs: Path) -> list[RunFolder]:
-    """The caller's run folders, oldest first."""
-    return look_up(runs).runs
-
-
-def _owned(path: Path) -> bool:
+def owned(path: Path) -> bool:
     """Whether a folder is the caller's, and so is a link that leads to it."""
     try:
         return os.stat(path).st_uid == os.lstat(path).st_uid == os.geteuid()
     except OSError:
         return False
-
-
-def _is_run_folder(path: Path) -> bool:
-    """A job that waits has no events yet; one whose script was not handed over by `submit`, or whose
-    `submit` was killed, has no submit.json."""
-    return any(os.path.exists(path / file) for file in ("events.jsonl", "submit.json", "local.json"))
-
-
-def _begin(path: Path) -> float:
-    """When the job was submitted, or began: these two files are written once."""
-    times = []
-    for file in (path / "submit.json", path / "plan.json"):
-        try:
-            times.append(file.stat().st_mtime)
-        except OSError:
-            continue
-    return min(times, default=0.0) or path.stat().st_ctime
-
-
-def is_run(job: str, runs: Path) -> bool:
-    """Whether this names a run (rather than an address)."""
-    return _is_run_folder(Path(job)) or any(job in (r.job_id, r.name, r.path.name) for r in find_runs(runs))
-
-
-def find_run(job: str | None, runs: Path) -> RunFolder:
-    """A run by folder, job id or name (the newest of that name); the newest run without one.
-
-    A folder's path may be someone else's. Raises InputError when there is none, naming the ones there are.
-    """
-    if job and _is_run_folder(Path(job)):
-        return RunFolder(Path(job).resolve())
-    known = look_up(runs)
-    matching = [r for r in known.runs if job is None or job in (r.job_id, r.name, r.path.name)]
-    if matching:
-        return matching[-1]
-    note = f" ({known.note})" if known.note else ""
-    if not known.runs:
-        raise InputError(f"there are no runs in {runs}/{note}; give --runs, or a run folder's path")
-    from launcher.base.suggest import nearest  # its package takes long to import
-
-    newest = ", ".join(r.path.name for r in known.runs[-8:])
-    near = nearest(job or "", {name for r in known.runs for name in (r.name, r.job_id, r.path.name)})
-    raise InputError(f"no run {job!r} in {runs}/; the newest ones: {newest}{near}{note}")

@@ -5,18 +5,14 @@ Standard library only: every command that looks at a run starts with it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from launcher.base.errors import WorkError
+from launcher.run.jsonread import JsonObject, NotAPlan, Port
 from launcher.run.settings import Settings
 
 SCHEMA = 1
-# a number, or `P+n`: n above the base of the job's block
-Port = int | str
-_PORT = re.compile(r"P\+\d{1,5}")
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -154,7 +150,7 @@ class Planned:
         `made_by` is the version of sgl-launch that made the run, where that is known.
         """
         try:
-            plan = _Object(mapping, "")
+            plan = JsonObject(mapping, "")
             _check_schema(plan, made_by)
             config = plan.object("config", optional=False)
             return cls(
@@ -179,124 +175,40 @@ class Planned:
             raise WorkError(f"{where}: {e}") from None
 
 
-class _NoPlan(ValueError):
-    pass
-
-
-def _check_schema(plan: _Object, made_by: str) -> None:
+def _check_schema(plan: JsonObject, made_by: str) -> None:
     schema = plan.values.get("schema")
     if schema == SCHEMA and not isinstance(schema, bool):
         return
     if not isinstance(schema, int) or isinstance(schema, bool):
-        raise _NoPlan("this is not a plan of sgl-launch: it has no schema number")
+        raise NotAPlan("this is not a plan of sgl-launch: it has no schema number")
     from launcher import __version__
 
     by = f"sgl-launch {made_by}" if made_by else "another version of sgl-launch"
-    raise _NoPlan(
+    raise NotAPlan(
         f"this run was made by {by} with plan schema {schema}; sgl-launch {__version__} reads schema {SCHEMA}: "
         "use the version that made the run"
     )
 
 
-@dataclass(frozen=True)
-class _Object:
-    """A JSON object and where it is in the plan, read key by key. Raises _NoPlan for a value of another type."""
-
-    values: Any
-    path: str
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.values, dict):
-            raise _NoPlan(f"this is not a plan of sgl-launch: {self.path or 'the whole'} is not an object")
-
-    def _at(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
-
-    def _wrong(self, key: str, kind: str) -> _NoPlan:
-        state = f"is not {kind}" if key in self.values else "is missing"
-        return _NoPlan(f"this is not a plan of sgl-launch: {self._at(key)} {state}")
-
-    def text(self, key: str) -> str:
-        value = self.values.get(key)
-        if not isinstance(value, str):
-            raise self._wrong(key, "a text")
-        return value
-
-    def text_or_none(self, key: str) -> str | None:
-        return None if self.values.get(key) is None else self.text(key)
-
-    def number(self, key: str, default: int | None = None) -> int:
-        value = self.values.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self._wrong(key, "a whole number")
-        return value
-
-    def port(self, key: str, word: str = "") -> Port:
-        value = self.values.get(key)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if not isinstance(value, str) or not (value == word or _PORT.fullmatch(value)):
-            raise self._wrong(key, "a port")
-        return value
-
-    def flag(self, key: str) -> bool:
-        value = self.values.get(key, False)
-        if not isinstance(value, bool):
-            raise self._wrong(key, "true or false")
-        return value
-
-    def _all(self, key: str, kind: type[_T]) -> tuple[_T, ...]:
-        value = self.values.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(v, kind) and not isinstance(v, bool) for v in value):
-            raise self._wrong(key, "a list of " + ("texts" if kind is str else "whole numbers"))
-        return tuple(value)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return self._all(key, str)
-
-    def numbers(self, key: str) -> tuple[int, ...]:
-        return self._all(key, int)
-
-    def mapping(self, key: str) -> dict[str, str]:
-        value = self.values.get(key, {})
-        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-            raise self._wrong(key, "an object of texts")
-        return value
-
-    def object(self, key: str, optional: bool = True) -> _Object:
-        if not optional and key not in self.values:
-            raise self._wrong(key, "an object")
-        return _Object(self.values.get(key, {}), self._at(key))
-
-    def objects(self, key: str, optional: bool = True) -> list[_Object]:
-        value = self.values.get(key, [] if optional else None)
-        if not isinstance(value, list):
-            raise self._wrong(key, "a list")
-        return [_Object(v, f"{self._at(key)}[{n}]") for n, v in enumerate(value)]
-
-    def children(self) -> list[tuple[str, _Object]]:
-        return [(key, _Object(value, self._at(key))) for key, value in self.values.items()]
-
-
-def _component(c: _Object) -> PlannedComponent:
+def _component(c: JsonObject) -> PlannedComponent:
     return PlannedComponent(
         c.texts("roles"), c.number("first"), c.number("nodes"), c.number("gpus_per_node"), c.object("slurm").values
     )
 
 
-def _ports(p: _Object) -> PlannedPorts:
+def _ports(p: JsonObject) -> PlannedPorts:
     return PlannedPorts(p.port("base", "auto"), p.number("block"), p.number("first"), p.number("last"))
 
 
-def _ports_of(p: _Object) -> dict[str, Port]:
+def _ports_of(p: JsonObject) -> dict[str, Port]:
     return {name: p.port(name) for name in p.values}
 
 
-def _group(g: _Object) -> PlannedGroup:
+def _group(g: JsonObject) -> PlannedGroup:
     ranks = tuple(PlannedRank(r.number("rank"), r.number("node"), r.numbers("gpus")) for r in g.objects("ranks"))
     nodes = g.numbers("nodes")
     if not nodes or not ranks:
-        raise g._wrong("ranks" if nodes else "nodes", "a list of at least one")
+        raise g.wrong("ranks" if nodes else "nodes", "a list of at least one")
     return PlannedGroup(
         name=g.text("name"),
         role=g.text("role"),
@@ -311,11 +223,11 @@ def _group(g: _Object) -> PlannedGroup:
     )
 
 
-def _service(s: _Object) -> PlannedService:
+def _service(s: JsonObject) -> PlannedService:
     return PlannedService(s.number("node"), s.port("port"), s.texts("argv"), s.mapping("env"))
 
 
-def _frontend(f: _Object) -> PlannedFrontend:
+def _frontend(f: JsonObject) -> PlannedFrontend:
     node, port = f.number("node"), f.port("port")
     replicas = tuple(PlannedReplica(r.text("name"), r.number("node"), r.port("port")) for r in f.objects("replicas"))
     return PlannedFrontend(

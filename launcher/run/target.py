@@ -8,7 +8,8 @@ from pathlib import Path
 
 from launcher.base.errors import InputError, WorkError
 from launcher.base.suggest import nearest
-from launcher.run.folder import RunFolder, find_run, find_runs, is_run
+from launcher.run.find import find_run, find_runs, is_run
+from launcher.run.folder import RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
 from launcher.run.state import job_state

@@ -9,7 +9,7 @@ import pytest
 
 from launcher.config import load_config
 from launcher.config.effective import effective
-from launcher.run.folder import find_run
+from launcher.run.find import find_run
 
 from .helpers import BASE, CONFIGS, Cli, load
 

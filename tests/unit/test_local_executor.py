@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from launcher.executors import local
-from launcher.run.folder import find_run
+from launcher.run.find import find_run
 from launcher.run.state import job_state
 
 RUNS = Path("runs")

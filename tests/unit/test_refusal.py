@@ -208,7 +208,8 @@ def test_what_the_plan_decides_is_refused(cli: Cli, words: list[str], said: str)
     "words",
     [
         [], ["--reservation=night"], ["--account", "a", "-p", "batch"], ["-t10"], ["-paNe"], ["--wait-all-nodes=1"],
-        ["--gres-flags=enforce-binding"], ["-d", "afterok:1"], ["-H"], ["--error-free"], ["--no-kill"],
+        ["--gres-flags=enforce-binding"], ["-d", "afterok:1"], ["-H"], ["--no-kill"],
+        ["--account=a", ":", "--account=b"],
     ],
 )  # fmt: skip
 def test_what_it_does_not_is_handed_on(words: list[str]) -> None:

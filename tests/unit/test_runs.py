@@ -13,7 +13,8 @@ import pytest
 from launcher.base.errors import InputError, WorkError
 from launcher.base.processes import start_time
 from launcher.plan.show import to_json
-from launcher.run.folder import Event, Node, RunFolder, find_run, find_runs, resolve_port
+from launcher.run.find import find_run, find_runs
+from launcher.run.folder import Event, Node, RunFolder, resolve_port
 from launcher.run.follow import describe, wait_for
 from launcher.run.jobstate import JobState
 from launcher.run.status import read_status
