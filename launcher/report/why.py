@@ -15,7 +15,7 @@ from launcher.run.logtext import bad_lines, plain
 
 WIDTH = 200
 # bytes to read of all logs together, of each at least and at most: matching takes a second for 3 MB (one core)
-BUDGET, LEAST, MOST = 12 << 20, 64 << 10, 4 << 20
+BUDGET, LEAST, MOST = 6 << 20, 32 << 10, 2 << 20
 TAIL = 64 << 10  # bytes of a log's end that are looked through for its last errors
 # they only say that something was wrong, or what the first line says already
 _EMPTY = re.compile(r"Traceback \(most recent|FAILED: |stopped, exit status")

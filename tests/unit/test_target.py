@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -95,3 +98,28 @@ def test_a_sweep_by_hand_keeps_the_jobs_own(cli: Cli, monkeypatch: pytest.Monkey
         assert f"written to runs/demo-L1/warmup-{number}.json\n" in done.err
         assert run.json(f"warmup-{number}.json") == {"verdict": "warm"}
     assert run.json("warmup.json") == {"verdict": "warm", "cold": True}
+
+
+def test_nothing_that_a_model_says_reaches_the_terminal_as_it_is(cli: Cli) -> None:
+    hostile = "\x1b]0;title\x07 \x1b]52;c;aGk=\x1b\\ \x9b31m \x1b(0 \u202e h\u00e9llo\n"
+    chunk = json.dumps({"choices": [{"delta": {"content": hostile}}]}, ensure_ascii=False)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200 if self.path == "/v1/chat/completions" else 500)
+            self.end_headers()
+            self.wfile.write(f"data: {chunk}\n\ndata: [DONE]\n".encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        done = cli("chat", f"127.0.0.1:{server.server_address[1]}", "--model", "m")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.code == 0, done.err
+    assert done.out == "\\x1b]0;title\\x07 \\x1b]52;c;aGk=\\x1b\\ \\x9b31m \\x1b(0 \\u202e h\u00e9llo\n\n"
