@@ -47,10 +47,13 @@ def end_leftovers(run: RunFolder, spare: Collection[int] = (), grace: float = GR
     those that had to be ended here.
     """
     ended: dict[int, Process] = {}
+    agents: set[int] = set()  # kept: as its last act one becomes the program that removes its folder
     begin = time.monotonic()
     while (left := leftovers(run, spare)) and (waited := time.monotonic() - begin) < 3 * grace:
         for process in left:
-            agent = _is_agent(process.pid, run) or _is_agent(process.parent, run)  # itself, or what it uses
+            if _is_agent(process.pid, run):
+                agents.add(process.pid)
+            agent = bool(agents & {process.pid, process.parent})  # itself, or what it uses
             if waited > (2 * grace if agent else grace):
                 send(process.pid, process.started, signal.SIGKILL)
             elif process.pid not in ended and not agent:
