@@ -13,12 +13,12 @@ if [ $# = 0 ]; then
   JOB_ID=${SGL_JOB_ID:-L$$} RUNS=runs BASE=$PWD
   case $RUNS in /*) ;; *) RUNS=$BASE/$RUNS ;; esac
   export JOB_ID RUN="$RUNS"/demo-"$JOB_ID"
-  shopt -s execfail
-  exec "${SGL_LAUNCH:-sgl-launch}" job run "$0" || true
-  # only if that could not be started: say why, here and in the run folder
-  why="sgl-launch does not run on $HOSTNAME: put it on PATH, or its full path in SGL_LAUNCH"
+  launcher=${SGL_LAUNCH:-sgl-launch}
+  if command -v "$launcher" >/dev/null; then exec "$launcher" job run "$0"; fi
+  why="sgl-launch is not on $HOSTNAME: put it on PATH, or its full path in SGL_LAUNCH"
   echo "FAILED: $why" >&2
-  umask 027 && mkdir -p "$RUN" && printf '{"time": '"$(date +%s)"', "stage": "stop", "state": "%s", "detail": "%s"}\n' \
+  umask 027 && mkdir -p "$RUN"
+  printf '{"time": '"$(date +%s)"', "stage": "stop", "state": "%s", "detail": "%s"}\n' \
     failed "$why" "done" "exit status 127" >>"$RUN/events.jsonl"
   exit 127
 fi

@@ -15,6 +15,7 @@ from .config import CONTROLLER, LOGIN
 from .namespaces import popen_in
 from .procfs import Listener, Process, read_listeners, read_processes
 from .state import RigError, environment, pid_of
+from .waiting import wait_until
 
 
 class Programs:
@@ -126,9 +127,16 @@ class Programs:
             return []
 
     def kill_processes(self, node: str, processes: Sequence[Process]) -> None:
-        """Send SIGKILL to processes of a node; those that are gone are none of our business."""
-        if processes:
-            self.run(["kill", "-KILL", *(str(process.pid) for process in processes)], node, cwd="/")
+        """Send SIGKILL to processes of a node, until they are gone; those that are gone are none of our business."""
+
+        def gone() -> bool:
+            here = {(p.pid, p.argv) for p in self.processes(node)}
+            left = [p for p in processes if (p.pid, p.argv) in here]
+            if left:
+                self.run(["kill", "-KILL", *(str(process.pid) for process in left)], node, cwd="/")
+            return not left
+
+        wait_until(gone, 5, f"the end of {[str(p) for p in processes]} on {node}")
 
     def _proc(self, node: str | None) -> Path:
         """/proc entry of the node's PID 1 (of the cluster's for None), by a path that this process
