@@ -8,12 +8,14 @@
 #     alive                     go on
 #     end                       remove the job's scratch folder and containers, and exit
 #
-# End of input, or 20 s without an order, means that the supervisor is gone or cannot be reached: then all of the
+# End of input, or 20 s without an order (3 s once Slurm ends the job), means that the supervisor is gone or cannot be reached: then all of the
 # job's processes here are ended first.
 #
 #     bash -c "$(cat node.sh)" node MARK JOB_ID RUN_FOLDER SCRATCH_NAME ENGINE_PROCESSES SWEEP
 set -uo pipefail
-trap '' TERM INT HUP # it tidies up after the job's processes have ended
+silent=0 limit=20 # seconds without an order, as far as this process ran in them; how many are too many
+trap limit=3 TERM # the job ends: this tidies up after its processes have ended
+trap '' INT HUP
 mark=$1 job=$2 run=$3 scratch=$4 engine=$5 sweep=$6
 host=${SLURMD_NODENAME:-$(uname -n)}
 
@@ -76,7 +78,6 @@ signal_all() {
 }
 
 facts
-silent=0 # seconds without an order, as far as this process ran in them
 while :; do
   if read -r -t 1 order group; then
     silent=0
@@ -86,10 +87,10 @@ while :; do
       ping) say pong "$host" ;;
       end) break ;;
     esac
-  elif [ $? -le 128 ] || [ $((silent += 1)) -ge 20 ]; then # at most 128: not the second's end, but that of the input
+  elif [ $? -le 128 ] || [ $((silent += 1)) -ge "$limit" ]; then # at most 128: not the second's end, but that of the input
     [ -z "$engine" ] || watch_engine
     signal_all TERM
-    sleep 2
+    sleep 1
     signal_all KILL
     break
   fi

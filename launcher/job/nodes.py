@@ -18,7 +18,7 @@ from launcher.plan.model import Plan
 
 SPARE_LIMIT = 20.0  # seconds that a node has to answer where another can take its place
 _PONG = 5.0  # seconds
-_ALIVE = 2.0  # seconds between two signs of life to the agents, which end all after 20 s without one
+_ALIVE = 1.0  # seconds between two signs of life to the agents, which end all after some without one
 
 Said = Callable[[str, dict[str, set[int]]], None]
 

@@ -121,7 +121,7 @@ def test_the_supervisor_is_killed(launcher: Launcher, cluster: Cluster, stage: s
     assert clean < 5.0, clean
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def engine(cluster: Cluster) -> Iterator[Run]:
     """A stand-in of SGLang's server whose schedulers are processes of their own, behind SGLang's real router."""
     from tests.slurm.deploy import shared_folder
@@ -136,10 +136,14 @@ def engine(cluster: Cluster) -> Iterator[Run]:
     assert left == {}, left
 
 
-@pytest.mark.parametrize("rank, node", [(0, "n002"), (1, "n003")])
-@pytest.mark.parametrize("what", ["scheduler_DP0_TP0", "data_parallel_controller", "detokenizer"])
-def test_a_process_of_the_engine_dies(engine: Run, cluster: Cluster, rank: int, node: str, what: str) -> None:
+def test_processes_of_the_engine_die(engine: Run, cluster: Cluster) -> None:
     wait_event(engine, 0, "serve", "started")
+    for what in ("scheduler_DP0_TP0", "data_parallel_controller", "detokenizer"):
+        for rank, node in ((0, "n002"), (1, "n003")):
+            a_process_of_the_engine_dies(engine, cluster, rank, node, what)
+
+
+def a_process_of_the_engine_dies(engine: Run, cluster: Cluster, rank: int, node: str, what: str) -> None:
     title = f"sglang::{what}"
     victims = wait_until(lambda: [p for p in cluster.processes(node) if p.argv[0] == title], 10, "its process")
     time.sleep(1.5)  # seen by the agent
