@@ -8,8 +8,9 @@
 #SBATCH --mem=0
 # --- Processes -------------------------------------------------------------------------------------------------------
 scratch() {
-  [ -w "${TMPDIR:-}" ] || TMPDIR=/tmp
-  SCRATCH=$TMPDIR/$SCRATCH_NAME
+  local folder=${TMPDIR:-}
+  [ -w "$folder" ] || folder=/tmp
+  SCRATCH=$folder/$SCRATCH_NAME
   mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # NATS and etcd share it
 }
 

@@ -203,8 +203,10 @@ def test_nixl_unless_the_config_says_otherwise() -> None:
 def test_the_env_of_all_is_not_the_services() -> None:
     """As docs/config.md says."""
     script = render(plan_of(BASE + "env: {MARK: here}\n"))
-    bodies = dict(re.findall(r"^run_(\w+)\(\) \{\n(.*?)^\}", script, re.M | re.S))
-    assert {name for name, body in bodies.items() if "export MARK=here\n" in body} == {"prefill", "decode", "frontend"}
+    bodies = dict(re.findall(r"^(\w+)\(\) \{\n(.*?)^\}", script, re.M | re.S))
+    assert [name for name, body in bodies.items() if "MARK" in body] == ["environment"]
+    users = {name for name, body in bodies.items() if re.search(r"^  (environment|worker)$", body, re.M)}
+    assert users == {"worker", "prefill", "decode", "frontend"}
     assert {"nats", "etcd"} <= set(bodies)
     said = Config.model_fields["env"].description or ""
     assert "workers" in said

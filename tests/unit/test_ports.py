@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-
 import pytest
 
-from launcher.base.errors import InputError
+from launcher.base.errors import InputError, WorkError
 from launcher.base.portnames import FIRST, GROUP, LAST, SERVICES, Offset
+from launcher.job.facts import choose_ports
 from launcher.plan.model import Cluster, Plan
 from launcher.plan.ports import block_size
-from launcher.render import render
 
 from .helpers import BASE, plan_of, roles
 
@@ -188,37 +185,40 @@ def test_more_workers_than_ports_on_one_machine() -> None:
     assert plan_of(text).port_block == 256
 
 
-def chosen(plan: Plan, job: int, listening: str) -> str:
-    """The base that the script chooses on nodes that listen on these ports, or why it fails."""
-    script = render(plan)
-    parts = [
-        re.search(rf"^{name}\(\) \{{.*?^\}}$", script, re.DOTALL | re.MULTILINE) for name in ("in_use", "choose_ports")
-    ]
-    functions = "\n".join(part[0] for part in parts if part)
-    nodes = " ".join(f"HOST[{n}]=n{n} ADDR[{n}]=10.0.0.{n} LISTENING[{n}]=,{listening}," for n in range(plan.nodes))
-    stubs = f'JOB_ID={job} RUN=.; {nodes}\nfail() {{ echo "$1"; exit; }}'
-    body = f"set -eu\n{stubs}\n{functions}\nchoose_ports; echo $PORT_BASE"
-    return subprocess.run(["bash", "-c", body], capture_output=True, text=True, check=True).stdout.strip()
+def chosen(job: int, *listening: int, base: int | None = None, fixed: int = 8000) -> int:
+    """The base that a job chooses on two nodes of which the second listens on these ports."""
+    nodes = {"n0": frozenset[int](), "n1": frozenset(listening)}
+    return choose_ports(job, 256, base, nodes, [("n0", fixed, "frontend.port")])
 
 
-def test_the_script_finds_a_free_block() -> None:
-    plan = plan_of(BASE)
-    first = int(chosen(plan, 17, "22"))
+def test_a_free_block() -> None:
+    first = chosen(17, 22)
     assert first >= FIRST
     assert first + 255 <= LAST
-    assert int(chosen(plan, 18, "22")) == first + 256
-    assert int(chosen(plan, 17, f"22,{first + 255}")) == first + 256
-    assert chosen(plan, 17, "8000") == "port 8000 (frontend.port) is taken on n0; choose another one or auto"
+    assert chosen(18, 22) == first + 256
+    assert chosen(17, 22, first + 255) == first + 256
+    assert chosen(17, fixed=first + 9) == first + 256
 
 
-def test_the_scripts_block_leaves_out_ports_that_the_config_fixes() -> None:
-    first = int(chosen(plan_of(BASE), 17, "none"))
-    assert int(chosen(plan_of(BASE + f"ports: {{bootstrap: {first + 9}}}\n"), 17, "none")) == first + 256
+def test_the_last_block_is_followed_by_the_first() -> None:
+    blocks = (LAST + 1 - FIRST) // 256
+    assert chosen(blocks - 1) == FIRST + (blocks - 1) * 256
+    assert chosen(blocks - 1, LAST - 255) == FIRST
 
 
-@pytest.mark.parametrize("more", ["", ", bootstrap: 30001"])
-@pytest.mark.parametrize("frontend", ["auto", "8000"])
-def test_the_script_takes_a_fixed_base(more: str, frontend: str) -> None:
-    plan = plan_of(f"{BASE}ports: {{base: 25000{more}}}\nfrontend: {{port: {frontend}}}\n")
-    assert chosen(plan, 17, "24999,25256") == "25000"
-    assert "no free block" in chosen(plan, 17, "25255")
+def test_a_fixed_base() -> None:
+    assert chosen(17, 24999, 25256, base=25000) == 25000
+    with pytest.raises(WorkError, match=r"ports 25000\.\.25255 \(ports\.base\) are not free: 25100 is taken"):
+        chosen(17, 25100, base=25000)
+
+
+def test_a_port_that_is_taken_where_it_is_needed() -> None:
+    message = "port 8000 (frontend.port) is taken on n0; choose another one or auto"
+    with pytest.raises(WorkError) as error:
+        choose_ports(1, 256, None, {"n0": frozenset([8000])}, [("n0", 8000, "frontend.port")])
+    assert str(error.value) == message
+
+
+def test_no_free_block() -> None:
+    with pytest.raises(WorkError, match="no block of 256 ports between 20000 and 32767 is free on all nodes"):
+        chosen(1, *range(FIRST, LAST, 100))

@@ -12,7 +12,7 @@ from launcher.plan.make import kernels_plan
 from launcher.plan.model import Cluster
 from launcher.render import render
 
-from .helpers import BASE, CONFIGS, plan_of, shipped
+from .helpers import BASE, CONFIGS, REPO, plan_of, shipped
 
 # of other programs, which a config may set
 THEIRS = re.compile(
@@ -39,6 +39,7 @@ READ = re.compile(r"\b(?:read|mapfile|printf -v|for)(?: -[a-z]+)*((?: [A-Za-z_]\
 def assigned(script: str) -> set[str]:
     """The variables in upper case that the script gives a value, in functions and steps too."""
     code = re.sub(r"<<'END_OF_PLAN'.*?^END_OF_PLAN$", "", script, flags=re.M | re.S)
+    code = re.sub(r'^  launcher=.*?^  exit 127$', "", code, flags=re.M | re.S)  # says why, in lower case
     code = "\n".join(line for line in code.splitlines() if not line.lstrip().startswith("#"))
     words = {word for words in READ.findall(code) for word in words.split()}
     return {name for name in {*ASSIGNED.findall(code), *words} if name.isupper()}
@@ -55,11 +56,20 @@ def scripts() -> dict[str, str]:
     return made
 
 
+def exported() -> set[str]:
+    """What the supervisor gives to every process: the names in its modules."""
+    job = REPO / "launcher" / "job"
+    texts = [(job / f"{name}.py").read_text() for name in ("context", "addresses", "steps", "kernels")]
+    found = {name for text in texts for name in re.findall(r'"([A-Z][A-Z_]+)": ', text)}
+    assert {"SCRATCH_NAME", "PORT_BASE", "NNODES", "KERNELS_DO", "LAUNCH_RUN"} <= found
+    return found
+
+
 def test_every_variable_of_the_scripts_is_refused() -> None:
     names = set().union(*map(assigned, scripts().values()))
     # so that the search is seen to work: assigned, in an array, read, exported, given to a step
-    assert {"STAGE", "HOST", "NOW", "SCRATCH_NAME", "RPC_PORT", "FAILED_HOST", "KERNELS_DO", "PATH"} <= names
-    own = {name for name in names if not THEIRS.match(name)}
+    assert {"RANK", "NODE_ADDR", "SCRATCH", "CONTAINER", "KEYS", "RUNS", "INSIDE"} <= names
+    own = {name for name in names | exported() if not THEIRS.match(name)}
     assert {name for name in own - {"PATH"} if not not_to_be_set(name)} == set()
     assert {name for name in own if not not_a_secret(name)} == set()
 

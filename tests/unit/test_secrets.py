@@ -8,7 +8,7 @@ import pytest
 
 from launcher.base.errors import InputError
 from launcher.config.secrets import check_env_from, secret_warnings
-from launcher.job.monitor import GRACE, Watch
+from launcher.job.lost import GRACE, Watch
 from launcher.render import render
 
 from .helpers import BASE, load, plan_of
@@ -26,7 +26,7 @@ def test_env_from(written: str, read: dict[str, str | None]) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["[A B]", "[RUN]", "[NAMES]", "[PATH]", "[PREFILL_0_ADDR]",
+    ["[A B]", "[RUN]", "[NODES]", "[PATH]", "[PREFILL_0_ADDR]",
      "[UID]", "{A: hf_secret}", "[A, A]", "[3]", "[[A]]"],
 )  # fmt: skip
 def test_env_from_that_is_wrong(written: str) -> None:

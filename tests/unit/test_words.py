@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from launcher.base.words import Ref, quote, shown
 from launcher.config import load_config
+from launcher.job.script import plan_of_script
 from launcher.plan.make import make_plan
 from launcher.plan.show import to_json
 from launcher.render import render
@@ -67,12 +68,6 @@ def test_a_reference_is_filled() -> None:
     assert bash("A='x y'; printf '%s\\0' " + quote(Ref("${A}:1"))) == ["x y:1"]
 
 
-def _function(script: str, name: str) -> str:
-    found = re.search(rf"^{name}\(\) \{{$.*?^\}}$", script, re.DOTALL | re.MULTILINE)
-    assert found
-    return found[0]
-
-
 @settings(
     max_examples=30,
     deadline=None,
@@ -82,7 +77,7 @@ def _function(script: str, name: str) -> str:
 )
 @given(served=ONE_LINE.filter(bool), flag=ONE_LINE, several=st.lists(ONE_LINE, max_size=3), variable=ONE_LINE)
 def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, several: list[str], variable: str) -> None:
-    """Through the config, the script and `declare -f`, as a step gets its command."""
+    """Through the config and the script, as a step gets its command."""
     config = {
         "name": "t",
         "model": {"path": "/m", "served_name": served},
@@ -97,25 +92,26 @@ def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, severa
     script = render(plan)
     named = {"HEAD_ADDR": "h", "NODE_ADDR": "n", "SERVICES_ADDR": "s", "RANK": "0", "NNODES": "1"}
     named |= dict.fromkeys(re.findall(r"\$\{([A-Z_]+_PORT)\}", script), "1")
-    values = "".join(f"{k}={v}; " for k, v in named.items())
-    body = _function(script, "run_aggregated")
-    inner = 'exec() { printf \'%s\\0\' "$OWN" "$ALL" "$@"; }; $(declare -f run_aggregated); run_aggregated'
-    out = bash(f'set -eu; {values}{body}\nset -a; {values}bash -c "set -eu; {inner_quoted(inner)}"')
+    # the process of a step, whose python3 prints what it was given
+    folder = Path("run")
+    (folder / "secrets").mkdir(parents=True, exist_ok=True)
+    for key in ("ca.pem", "client.pem", "client.key", "nats-password"):
+        (folder / "secrets" / key).write_text("key")
+    python = folder / "python3"
+    python.write_text('#!/bin/bash\nprintf "%s\\0" "$OWN" "$ALL" python3 "$@"\n')
+    python.chmod(0o755)
+    Path("job.sh").write_text(script, encoding="utf-8")
+    place = {"RUN": str(folder), "JOB_ID": "1", "GROUP": "aggregated-0", "NODES": "host n lo all"}
+    env = {**named, **place, "PATH": f"{folder.absolute()}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "job.sh", "aggregated"], env=env, capture_output=True, check=True, timeout=20)
+    out = done.stdout.decode().split("\0")[:-1]
     argv = [w if isinstance(w, str) else w.fill(named) for w in plan.roles[0].command.argv]
     assert out == [variable, variable, *argv]
     assert flag in argv
-    (runs,) = (line for line in script.split("\n") if line.startswith("RUNS="))
-    assert bash(f"{runs}; printf '%s\\0' \"$RUNS\"") == [served]
+    (runs,) = (line for line in script.split("\n") if "RUNS=" in line and "BASE=" in line)
+    assert bash(f"SLURM_JOB_ID=1 SLURM_SUBMIT_DIR=/; {runs}; printf '%s\\0' \"$RUNS\"") == [served]
     # the heredoc gives back the plan
-    found = re.search(r"<<'END_OF_PLAN'\n(.*?)\nEND_OF_PLAN\n", script, re.DOTALL)
-    assert found
-    assert json.loads(found[1]) == to_json(plan)
+    assert to_json(plan_of_script(Path("job.sh"))) == to_json(plan)
     # and sbatch reads one comment line for each directive
     directives = [line for line in script.split("\n") if line.startswith("#SBATCH")]
     assert directives[-1] == f"#SBATCH {quote('--comment=' + flag)}"
-
-
-def inner_quoted(text: str) -> str:
-    """For the inside of double quotes, but for the declare."""
-    out = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
-    return out.replace("\\$(declare", "$(declare")
