@@ -148,6 +148,8 @@ def test_submit_killed_before_sbatch(launcher: Launcher, cluster: Cluster) -> No
     since = time.time()
     os.killpg(submit.pid, signal.SIGKILL)
     submit.communicate()
+    # sbatch is in a session of its own: it is not cut short by a Ctrl-C of its user
+    cluster.kill_processes("login", [p for p in cluster.processes("login") if p.argv == ("sleep", "60")])
     assert cluster.unfinished_jobs() == []
     assert launcher("list").stdout == ""
     run = launcher.start(config)  # and the next one goes its way
