@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from launcher.job.monitor import GRACE, Watch
 
 from launcher.base.errors import InputError
 from launcher.config.secrets import check_env_from, secret_warnings
-from launcher.job.monitor import GRACE, Watch
 from launcher.render import render
 
 from .helpers import BASE, load, plan_of
