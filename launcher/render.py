@@ -20,6 +20,7 @@ from launcher.plan.show import embedded
 from launcher.plan.slurm_options import sbatch_directives
 
 WIDTH = 120
+NO_PROXY = ("no_proxy", "NO_PROXY")
 _CONTINUED = " \\\n    "
 
 
@@ -118,8 +119,15 @@ def _inline(values: Any) -> _Quoted:
 
 def _exports(env: Mapping[str, Word]) -> _Quoted:
     """NAME=value words for an export, as many to a line as fit."""
-    words = [f"{_ident(name)}={quote(value)}" for name, value in env.items()]
+    words = [f"{_ident(name)}={_value(name, value)}" for name, value in env.items()]
     return _Quoted(_CONTINUED.join(_lines(words, " ", WIDTH - 12)))
+
+
+def _value(name: str, value: Word) -> str:
+    """A variable's value. A config's own list of hosts without a proxy comes before the job's."""
+    if name in NO_PROXY:
+        return f'{quote(value)},"${{{name}:-}}"'
+    return quote(value)
 
 
 def _alternatives(names: Sequence[str]) -> _Quoted:

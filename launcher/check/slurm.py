@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,9 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from launcher.base.errors import Problem
 from launcher.check.findings import Finding
 from launcher.config import Config, Source
 from launcher.executors.refusal import AWAY, key_about, refusal
+from launcher.executors.sbatch import environment, said_of
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
@@ -50,11 +53,15 @@ def test_only(script: str, config: Config, source: Source) -> tuple[list[Finding
         path.write_text(script, encoding="utf-8")
         try:
             done = subprocess.run(
-                ["sbatch", "--test-only", str(path)], capture_output=True, text=True, timeout=30, check=False
-            )
+                ["sbatch", "--test-only", str(path)],
+                capture_output=True, text=True, timeout=30, check=False,
+                env=environment(os.environ, config.sbatch_options),
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             return [], "sbatch --test-only did not answer within 30 s: partition and account were not checked"
-    return judge(done.returncode, done.stdout + done.stderr, source, _roles(config))
+    findings, note = judge(done.returncode, done.stdout + done.stderr, source, _roles(config))
+    said = [Finding("warning", Problem(text)) for text in said_of(os.environ, config.sbatch_options)]
+    return [*findings, *said], note
 
 
 def _roles(config: Config) -> dict[str, dict[str, Any]]:

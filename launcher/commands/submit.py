@@ -7,21 +7,32 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from launcher.base.errors import InputError
-from launcher.commands.options import config_argument, planned
+from launcher.commands.options import planned, set_option
 from launcher.config.load import find_config
 from launcher.config.secrets import check_env_from
-from launcher.plan.model import Cluster, Plan
+from launcher.plan.model import Plan
 from launcher.render import render
 from launcher.run.folder import RunFolder
 
+Where = Literal["slurm", "local", "here"]
+
 
 @click.command("submit")
-@config_argument
+@click.argument("config")
+@set_option
+@click.option(
+    "--cluster",
+    type=click.Choice(["slurm", "local", "here"]),
+    default="slurm",
+    show_default=True,
+    help="Where the deployment runs: a Slurm cluster, this machine, or the nodes of the allocation that this shell "
+    "has (inside salloc).",
+)
 @click.option("--dry-run", is_flag=True, help="Print the script and the command; start nothing.")
 @click.option(
     "--wait",
@@ -40,7 +51,7 @@ from launcher.run.folder import RunFolder
 def command(
     config: str,
     sets: tuple[str, ...],
-    cluster: Cluster,
+    cluster: Where,
     dry_run: bool,
     target: str | None,
     timeout: float | None,
@@ -52,11 +63,11 @@ def command(
 
     What stands after `--` goes to sbatch as it is: submit CONFIG -- --reservation=night
     """
-    plan = planned(config, sets, cluster)
-    if after_kernels and cluster == "local":
-        raise click.UsageError("--after-kernels is for Slurm; here, run `warmup --kernels` first")
-    if options and cluster == "local":
-        raise click.UsageError("options after -- are sbatch's; a local run has none")
+    plan = planned(config, sets, "local" if cluster == "local" else "slurm")
+    if after_kernels and cluster != "slurm":
+        raise click.UsageError("--after-kernels is for Slurm's queue; run `warmup --kernels` first")
+    if options and cluster != "slurm":
+        raise click.UsageError("options after -- are sbatch's, which only --cluster slurm calls")
     # the job's supervisor is this very installation, whatever PATH and environment the job gets
     script = render(plan, "sgl-launch" if dry_run else launcher_path())
     if cluster == "local" and not dry_run:
@@ -66,13 +77,15 @@ def command(
         click.echo(f"# {_dry_command(plan, cluster, options)}")
         return
     check_env_from(plan.config)
+    if cluster == "slurm":
+        _say_surroundings(plan)
     from launcher.config.effective import effective
 
     whole = effective(config, sets, plan.config)
     if after_kernels:
         from launcher.commands.warmup_kernels import submit_kernels
 
-        first, _ = submit_kernels(config, sets, cluster, start)
+        first, _ = submit_kernels(config, sets, "slurm", start)
         click.echo(f"{first.name}: job {first.job_id}, {first.path}", err=True)
         options = (f"--dependency=afterok:{first.job_id}", "--kill-on-invalid-dep=yes", *options)
     os.umask(os.umask(0) | 0o027)  # logs and configs are no business of everyone
@@ -128,9 +141,27 @@ def launcher_path() -> str:
     return os.environ.get("SGL_LAUNCH") or (own if Path(own).exists() else "sgl-launch")
 
 
-def start(plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]) -> tuple[RunFolder, str]:
+def _say_surroundings(plan: Plan) -> None:
+    """Warnings about what this shell has that concerns the job."""
+    from launcher.executors.here import allocation
+    from launcher.executors.sbatch import said_of
+
+    said = said_of(os.environ, plan.config.sbatch_options)
+    if found := allocation():
+        said.append(f"this shell has an allocation (job {found[0]}); `--cluster here` runs in it instead of queueing")
+    for line in said:
+        click.echo(f"sgl-launch: warning: {line}", err=True)
+
+
+def start(plan: Plan, script: str, cluster: Where, options: tuple[str, ...]) -> tuple[RunFolder, str]:
     """Hand a script over; returns its run folder and what is printed with --parsable."""
     runs = Path(plan.config.runs).absolute()
+    if cluster == "here":
+        from launcher.executors.here import start_here
+
+        env = {"SGL_LAUNCH": launcher_path()}
+        run = start_here(runs, plan.config.name, script, plan.nodes + plan.spare_nodes, env)
+        return run, run.job_id
     if cluster == "local":
         from launcher.executors import local
 
@@ -138,15 +169,16 @@ def start(plan: Plan, script: str, cluster: Cluster, options: tuple[str, ...]) -
         return run, run.job_id
     from launcher.executors import slurm
 
-    sets = [name for role in plan.config.roles for name in plan.config.slurm_of(role).options]
-    submitted = slurm.ScriptExecutor(runs, plan.config.name, script, options, sets).submit_script()
+    submitted = slurm.ScriptExecutor(
+        runs, plan.config.name, script, options, plan.config.sbatch_options
+    ).submit_script()
     for problem in submitted.problems:
         click.echo(f"sgl-launch: warning: job {submitted.job_id}: {problem}", err=True)
     return RunFolder(submitted.folder), submitted.parsable
 
 
-def _dry_command(plan: Plan, cluster: Cluster, options: tuple[str, ...]) -> str:
-    if cluster == "local":
+def _dry_command(plan: Plan, cluster: Where, options: tuple[str, ...]) -> str:
+    if cluster != "slurm":
         return "bash job.sh"
     from launcher.executors.slurm import sbatch_command
 

@@ -372,5 +372,10 @@ class Config(Part):
         return self.slurm.under(own) if own else self.slurm
 
     @property
+    def sbatch_options(self) -> list[str]:
+        """The names of sbatch's options that the config sets, for whichever role."""
+        return [name for role in self.roles for name in self.slurm_of(role).options]
+
+    @property
     def served_name(self) -> str:
         return self.model.served_name or self.model.path

@@ -34,19 +34,25 @@ class ScriptExecutor(submitit.LocalExecutor):
         job_id, folder = _new_folder(runs, self._name)
         script = folder / "submitted.sh"
         script.write_text(self._script, encoding="utf-8")
-        with (runs / f"{self._name}-{job_id}.out").open("ab") as output:
-            process = subprocess.Popen(
-                ["bash", str(script)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                env={**os.environ, **self._env, "SGL_JOB_ID": job_id},
-                # by the new process itself, before it becomes the script: whatever happens to this
-                # one, no script runs that `cancel` and `status` do not know
-                preexec_fn=lambda: _record_process(RunFolder(folder)),
-            )
+        output = runs / f"{self._name}-{job_id}.out"
+        process = start_script(script, output, RunFolder(folder), {**self._env, "SGL_JOB_ID": job_id})
         return LocalJob(folder=self.folder, job_id=job_id, process=process)
+
+
+def start_script(script: Path, output: Path, run: RunFolder, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a script under bash in a session of its own; it outlives the caller."""
+    with output.open("ab") as file:
+        return subprocess.Popen(
+            ["bash", str(script)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **env},
+            # by the new process itself, before it becomes the script: whatever happens to this
+            # one, no script runs that `cancel` and `status` do not know
+            preexec_fn=lambda: _record_process(run),
+        )
 
 
 def _record_process(run: RunFolder) -> None:

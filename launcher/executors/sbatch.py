@@ -54,19 +54,44 @@ def _names(word: str) -> Iterator[str]:
 
 
 def environment(variables: Mapping[str, str], config_sets: Sequence[str]) -> dict[str, str]:
-    """The environment for sbatch, which the job inherits: without variables that would win over the script's own
-    options (`config_sets`, and those that the plan decides), and without those of a job that one submits from."""
-    found = {}
-    for name, value in variables.items():
-        if name.startswith("SBATCH_"):
-            option = name.removeprefix("SBATCH_").lower().replace("_", "-")
-            option = _VARIABLES.get(option, option)
-            if option in OWNED or option in config_sets:
-                continue
-        elif name.startswith(("SLURM_", "SRUN_")) and name not in _KEPT:
+    """The environment for sbatch, which the job inherits, and for salloc: without variables that would win over the
+    script's own options (`config_sets`, and those that the plan decides), and without those of a job that one submits
+    from."""
+    return {name: value for name, value in variables.items() if not _is_left_out(name, config_sets)}
+
+
+def _is_left_out(name: str, config_sets: Sequence[str]) -> bool:
+    if option := _option_of(name):
+        return option in OWNED or option in config_sets
+    return name.startswith(("SLURM_", "SRUN_")) and name not in _KEPT
+
+
+def _option_of(name: str) -> str:
+    """The option that a variable of sbatch's or salloc's sets; empty for other variables."""
+    program, _, option = name.partition("_")
+    if program not in ("SBATCH", "SALLOC"):
+        return ""
+    option = option.lower().replace("_", "-")
+    return _VARIABLES.get(option, option)
+
+
+def said_of(variables: Mapping[str, str], config_sets: Sequence[str]) -> list[str]:
+    """What to tell the user of sbatch's variables in the environment: those that have no effect, and those that
+    change the job though the config does not name them."""
+    said = []
+    for name in sorted(name for name in variables if name.startswith("SBATCH_")):
+        option, value = _option_of(name), variables[name]
+        if not option or option in ("export", "quiet", "verbose", "wait", "parsable", "no-requeue", "requeue"):
             continue
-        found[name] = value
-    return found
+        if option in config_sets:
+            said.append(f"{name}={value} in your environment has no effect: the config sets slurm.{option}")
+        elif option in OWNED:
+            said.append(f"{name}={value} in your environment has no effect: --{option} can't be set: {OWNED[option]}")
+        elif option in SBATCH_OPTIONS:
+            said.append(
+                f"{name} in your environment sets --{option}={value} for this job; unset it, or set slurm.{option}"
+            )
+    return said
 
 
 def job_in(output: str) -> str:

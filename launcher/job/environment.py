@@ -38,13 +38,11 @@ def base_env(environment: Mapping[str, str], secrets: Iterable[str]) -> dict[str
 
 
 def without_proxy(environment: Mapping[str, str], addresses: Iterable[str]) -> dict[str, str]:
-    """Variables that keep a proxy, where one is set, out of the way between the job's own processes."""
-    if not any(name.lower().endswith("_proxy") for name in environment):
-        return {}
-    own = ["localhost", "127.0.0.1", *addresses]
-    return {
-        name: ",".join(dict.fromkeys([*filter(None, environment.get(name, "").split(",")), *own])) for name in _PROXIES
-    }
+    """Variables that keep a proxy out of the way between the job's own processes, wherever that proxy is set: in the
+    submitter's environment, in a config's `env`, by a set-up line or inside the image."""
+    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    hosts = ",".join(dict.fromkeys([*filter(None, given.split(",")), "localhost", "127.0.0.1", *addresses]))
+    return dict.fromkeys(_PROXIES, hosts)
 
 
 def write_secrets(folder: Path, names: Mapping[str, str | None], environment: Mapping[str, str]) -> list[str]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from launcher.base.counting import counted
 from launcher.base.errors import WorkError
+from launcher.executors.sbatch import environment
 from launcher.plan.model import Plan
 from launcher.plan.slurm_options import sbatch_directives
 from launcher.run.follow import queued_line
@@ -60,7 +61,8 @@ def _salloc(plan: Plan, output: int) -> subprocess.Popen[bytes]:
     name = f"--job-name={plan.config.name}-preflight"[:60]
     command = ["salloc", "--no-shell", name, f"--time={TIME}", *_where(plan)]
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=output)
+        env = environment(os.environ, plan.config.sbatch_options)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=output, env=env)
     except FileNotFoundError:
         raise WorkError(
             "there is no Slurm here (no salloc on PATH); --cluster local looks at this machine"

@@ -17,6 +17,7 @@ from launcher.base.files import data_path
 from launcher.base.portnames import FIRST, LAST
 from launcher.base.words import quote
 from launcher.containers import container_command
+from launcher.executors.sbatch import environment
 from launcher.plan.model import Group, Plan
 from launcher.preflight.judge import Node
 from launcher.preflight.run import end, srun_words
@@ -253,7 +254,7 @@ def try_links(
     if not trial.parts:
         return list(trial.skipped)
     text = body(plan, trial, nodes)
-    env = {**os.environ, "JOB_ID": job_id or f"L{os.getpid()}", "RUN": str(run or "/tmp")}
+    env = {**environment(os.environ, ()), "JOB_ID": job_id or f"L{os.getpid()}", "RUN": str(run or "/tmp")}
     output, errors = _run_together(_commands(plan, trial, nodes, text, job_id), env, say)
     for line in errors.splitlines():
         if line.startswith("srun: error"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from launcher.base.files import data_path
 from launcher.base.words import quote
 from launcher.config import Config
 from launcher.containers import host_path
+from launcher.executors.sbatch import environment
 from launcher.plan.model import Cluster, Plan
 from launcher.plan.portcheck import fixed_ports
 from launcher.preflight.judge import Need
@@ -88,7 +90,8 @@ def _asked(command: list[str], say: Callable[[str], None], limit: float = LIMIT)
     """What the nodes said within `limit` seconds: one may not answer, as when its file system hangs."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         try:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+            env = environment(os.environ, ())  # --jobid names the job
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=env)
         except FileNotFoundError:
             message = "there is no Slurm here (no srun on PATH); --cluster local looks at this machine"
             raise WorkError(message) from None

@@ -31,7 +31,9 @@ def connect(host: str, port: int, secrets: Path | None, timeout: float = 5.0) ->
             "cert_cert": str(secrets / "client.pem"),
             "cert_key": str(secrets / "client.key"),
         }
-    return pyetcd.client(host=host, port=port, timeout=timeout, **keys)
+    # gRPC takes a proxy from the environment; a job's etcd is on the way in, never on the way out
+    direct = [("grpc.enable_http_proxy", 0)]
+    return pyetcd.client(host=host, port=port, timeout=timeout, grpc_options=direct, **keys)
 
 
 def parse(values: Iterable[bytes]) -> list[Registration]:

@@ -16,7 +16,7 @@ PATIENCE = 2.0  # seconds that squeue gets before sacct, which does not need the
 _SQUEUE = ["squeue", "-h", "--states=all", "-o", "%i|%T|%S|%L|%r"]
 _SACCT = ["sacct", "-n", "-X", "-P", "-o", "jobid,state"]
 # variables of the user's session that would leave out jobs or change the format
-_FILTERS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SLURM_TIME_FORMAT")
+_FILTERS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SCONTROL_", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN")
 
 
 def environment() -> dict[str, str]:

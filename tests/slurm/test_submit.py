@@ -82,3 +82,22 @@ def test_dry_run_submits_nothing(launcher: Launcher, cluster: Cluster) -> None:
     assert "--nodelist=n005" in last
     assert not launcher.folder.joinpath("runs").exists()
     assert cluster.unfinished_jobs() == []
+
+
+def test_submit_runs_in_an_allocation_that_one_has(launcher: Launcher, cluster: Cluster) -> None:
+    config = launcher.write(small(prefill=(1, 8), decode=(1, 8)))
+    lines = [
+        f"sgl-launch submit {config} --cluster here --wait ready --timeout 60 && sgl-launch chat small",
+        f"sgl-launch submit {config} --cluster here",  # one runs already
+        "sgl-launch cancel small && squeue --noheader --steps | grep -v interactive",
+        f"sgl-launch submit {config} --cluster here --wait ready --timeout 60 && sgl-launch cancel small",
+    ]
+    salloc = ["salloc", "-N2", "--gpus-per-node=8", "bash", "-c", "; ".join(lines)]
+    path = f"{SGL_LAUNCH.parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+    done = cluster.run(salloc, cwd=launcher.folder, env={"PATH": path}, timeout=120)
+    assert done.stdout.count("ready at http://10.") == 2, done.stderr
+    assert done.stdout.count("ended: CANCELLED") == 2
+    assert "runs in this allocation already" in done.stderr
+    assert "queued" not in done.stderr  # nothing of the first is told of the second
+    assert "small-" not in "".join(line for line in done.stdout.splitlines() if "n00" in line)
+    check_nothing_left(cluster)
