@@ -342,7 +342,7 @@ def test_wrong_set_that_is_not_text(cli: Cli) -> None:
         (["xyz"], 2, "Error: there is no command 'xyz'; commands: submit, plan, "),
         (["plan", "c.yaml", "--jsn"], 2, "Error: No such option '--jsn'."),
         (["plan", "c.yaml", "--cluster", "slrum"], 2, "Error: Invalid value for '--cluster': 'slrum' is not one of "),
-        (["submit", "c.yaml", "--cluster", "local", "--", "-x"], 2, "Error: options after -- are sbatch's; "),
+        (["submit", "c.yaml", "--cluster", "local", "--", "-x"], 2, "Error: options after -- are sbatch's, "),
         (["wait", "--for", "wram"], 2, "Error: Invalid value for '--for': 'wram' is not one of "),
         (["status"], 2, "sgl-launch: there are no runs in runs/; give --runs, or a run folder's path"),
     ],
