@@ -14,6 +14,8 @@ REPO = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((REPO / "configs").glob("*.yaml"))
 # made for one machine, without Slurm and containers; every other config is for Slurm
 ON_THIS_MACHINE = {
+    "dsr1-2gpu",
+    "dsr1-2gpu-agg",
     "dsr1-4gpu",
     "dsr1-six-nodes",
     "h200-agg2",

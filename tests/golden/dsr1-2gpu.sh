@@ -1,0 +1,146 @@
+# --- Processes -------------------------------------------------------------------------------------------------------
+scratch() {
+  local folder=${TMPDIR:-}
+  [ -w "$folder" ] || folder=/tmp
+  SCRATCH=$folder/$SCRATCH_NAME
+  mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # NATS and etcd share it
+}
+
+nats() {
+  scratch
+  exec nats-server \
+    --addr "${NODE_ADDR}" --port "${NATS_PORT}" --jetstream --store_dir "${SCRATCH}/nats" \
+    --config "${RUN}/secrets/nats.conf"
+}
+
+etcd() {
+  scratch
+  exec etcd \
+    --name sgl-launch --data-dir "${SCRATCH}/etcd" --listen-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
+    --advertise-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
+    --listen-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
+    --initial-advertise-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
+    --initial-cluster "sgl-launch=https://127.0.0.1:${ETCD_PEER_PORT}" --log-level warn \
+    --cert-file "${RUN}/secrets/server.pem" --key-file "${RUN}/secrets/server.key" \
+    --trusted-ca-file "${RUN}/secrets/ca.pem" --client-cert-auth --peer-cert-file "${RUN}/secrets/server.pem" \
+    --peer-key-file "${RUN}/secrets/server.key" --peer-trusted-ca-file "${RUN}/secrets/ca.pem" \
+    --peer-client-cert-auth
+}
+
+# What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
+environment() {
+  export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1 HF_HUB_OFFLINE=1 DEEPEP_NVLINK_ONLY=1
+  KEYS="${RUN}/secrets"
+  # Dynamo wants etcd's keys as text and NATS's as paths
+  ETCD_AUTH_CA=$(<"$KEYS/ca.pem")
+  ETCD_AUTH_CLIENT_CERT=$(<"$KEYS/client.pem")
+  ETCD_AUTH_CLIENT_KEY=$(<"$KEYS/client.key")
+  NATS_AUTH_PASSWORD=$(<"$KEYS/nats-password")
+  export ETCD_AUTH_CA ETCD_AUTH_CLIENT_CERT ETCD_AUTH_CLIENT_KEY NATS_AUTH_USERNAME=sgl-launch NATS_AUTH_PASSWORD
+}
+
+worker() {
+  environment
+  export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
+    DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_TCP_RPC_PORT="${RPC_PORT}" \
+    DYN_SYSTEM_HOST="${NODE_ADDR}" DYN_SYSTEM_PORT="${SYSTEM_PORT}" SGLANG_HOST_IP="${NODE_ADDR}" \
+    HOST_IP="${NODE_ADDR}" SGLANG_CUDA_COREDUMP_BEFORE_CRASH=0 SGLANG_PYSPY_DUMP_BEFORE_CRASH=0
+}
+
+prefill() {
+  worker
+  exec python3 -m dynamo.sglang \
+    --model-path /tmp/dsv3-2l-128 \
+    --served-model-name dsv3-2l \
+    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
+    --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
+    --disaggregation-mode prefill \
+    --disaggregation-bootstrap-port "${BOOTSTRAP_PORT}" \
+    --tp-size 2 \
+    --dp-size 2 \
+    --enable-dp-attention \
+    --moe-a2a-backend deepep \
+    --deepep-mode normal \
+    --skip-tokenizer-init \
+    --disaggregation-transfer-backend nixl \
+    --decode-log-interval 1 \
+    --page-size 1 \
+    --trust-remote-code \
+    --moe-dense-tp-size 1 \
+    --enable-dp-lm-head \
+    --disable-radix-cache \
+    --watchdog-timeout 1800 \
+    --enable-two-batch-overlap \
+    --mem-fraction-static 0.5 \
+    --chunked-prefill-size 16384 \
+    --ep-num-redundant-experts 32 \
+    --ep-dispatch-algorithm dynamic \
+    --eplb-algorithm deepseek \
+    --load-format dummy \
+    --attention-backend triton \
+    --sampling-backend pytorch \
+    --grammar-backend none \
+    --context-length 16384 \
+    --max-total-tokens 131072 \
+    --disable-cuda-graph
+}
+
+decode() {
+  worker
+  export CUDA_VISIBLE_DEVICES=0,1
+  exec python3 -m dynamo.sglang \
+    --model-path /tmp/dsv3-2l-128 \
+    --served-model-name dsv3-2l \
+    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
+    --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
+    --disaggregation-mode decode \
+    --tp-size 2 \
+    --dp-size 2 \
+    --enable-dp-attention \
+    --moe-a2a-backend deepep \
+    --deepep-mode low_latency \
+    --skip-tokenizer-init \
+    --disaggregation-transfer-backend nixl \
+    --decode-log-interval 1 \
+    --page-size 1 \
+    --trust-remote-code \
+    --moe-dense-tp-size 1 \
+    --enable-dp-lm-head \
+    --disable-radix-cache \
+    --watchdog-timeout 1800 \
+    --enable-two-batch-overlap \
+    --mem-fraction-static 0.5 \
+    --ep-num-redundant-experts 32 \
+    --cuda-graph-bs-decode 256 \
+    --load-format dummy \
+    --attention-backend triton \
+    --sampling-backend pytorch \
+    --grammar-backend none \
+    --context-length 16384 \
+    --max-total-tokens 131072 \
+    --disable-cuda-graph
+}
+
+frontend() {
+  environment
+  export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
+    DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=60
+  exec python3 -m dynamo.frontend \
+    --http-port "${FRONTEND_PORT}" \
+    --migration-limit 3
+}
+
+# KERNELS_DO is ensure (unpack the archive that fits this node, or build it with all GPUs and cores and keep
+# it), unpack, or merge-back (add what the job compiled itself).
+kernels() {
+  export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1 HF_HUB_OFFLINE=1 DEEPEP_NVLINK_ONLY=1
+  export PYTHONPATH=$RUN/python${PYTHONPATH:+:$PYTHONPATH}
+  exec python3 -m warmup.kernels "$KERNELS_DO" --manifest "$RUN/kernels.json" \
+    --folder "$SGLANG_DG_CACHE_DIR" --cache-dir /tmp/sgl-launch-archives --image ''
+}
+
+case $1 in
+  nats | etcd | prefill | decode | frontend | kernels) find_rank && "$1" ;;
+  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | frontend | kernels" >&2 && exit 2 ;;
+esac
+
