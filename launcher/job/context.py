@@ -80,6 +80,8 @@ class Job:
             self.journal.say(f"srun of {part.name} said: {ended.said}")
         rank = "" if ended.rank is None else f" (rank {ended.rank})"
         how = f"ended with exit status {ended.status} on {host}; its log: {log}"
+        if ended.lost:
+            rank, how = "", f"on {host} is lost: {ended.lost}; its log: {log}"
         self.journal.fail(self.journal.stage, f"{part.name}{rank} {how}")
         self.settle(Ending(ended.status or 1, requeue_without=host.split()[0] if action == "requeue" else None))
 

@@ -160,4 +160,4 @@ class Part:
             step.kill()
             await asyncio.wait([step.ended], timeout=FORCE)
         ended = step.ended.result() if step.ended.done() else Ended(1)
-        return Ended(ended.status or 1, ended.host, ended.rank, False, why), why
+        return Ended(ended.status or 1, ended.host, ended.rank, lost=why), why

@@ -46,6 +46,8 @@ class Ended:
     said: str = ""
     not_begun: bool = False
     """Slurm did not take the step: its controller does not answer."""
+    lost: str = ""
+    """Why it was given up while its processes lived, if it was."""
 
 
 class Step(Protocol):

@@ -6,6 +6,7 @@ Exit status 1 when it is not a whole one. Standard library only.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import urllib.request
 
@@ -32,6 +33,11 @@ def main(url: str, model: str, tokens: str) -> int:
                     finish = choice.get("finish_reason") or finish
     print(json.dumps({"tokens": pieces, "finish": finish, "done": done}))
     return 0 if done else 1
+
+
+def start_long_request(url: str, model: str, tokens: int) -> subprocess.Popen[bytes]:
+    """The same as a process beside the caller."""
+    return subprocess.Popen([sys.executable, __file__, url, model, str(tokens)], stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

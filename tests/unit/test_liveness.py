@@ -1,0 +1,88 @@
+"""Parts that hang are lost; those that are slow once, refuse or are not in service are not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from launcher.job.liveness import answers, idle_counters, keep_asking
+
+
+@dataclass
+class FakePart:
+    in_service: asyncio.Event = field(default_factory=asyncio.Event)
+    why: str = ""
+
+    def lost(self, why: str) -> None:
+        self.why = why
+        self.in_service.clear()
+
+
+async def hang() -> None:
+    await asyncio.sleep(3600)
+
+
+async def watched(ask: Callable[[], Awaitable[None]], seconds: float, in_service: bool = True) -> FakePart:
+    part = FakePart()
+    if in_service:
+        part.in_service.set()
+    task = asyncio.create_task(keep_asking(part, ask, limit=0.5, every=0.01, again=0.2))  # type: ignore[arg-type]
+    await asyncio.sleep(seconds)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return part
+
+
+def test_one_that_hangs_is_lost() -> None:
+    assert asyncio.run(watched(hang, 1.2)).why == "it has not answered for 0.7 s"
+
+
+def test_one_that_answers_is_not() -> None:
+    asked = []
+
+    async def ask() -> None:
+        asked.append(1)
+
+    assert asyncio.run(watched(ask, 0.3)).why == ""
+    assert len(asked) > 3
+
+
+def test_one_that_was_slow_once_is_not() -> None:
+    asked = []
+
+    async def ask() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            await hang()
+
+    assert asyncio.run(watched(ask, 1.0)).why == ""
+
+
+def test_one_that_is_being_started_is_not_asked() -> None:
+    assert asyncio.run(watched(hang, 0.5, in_service=False)).why == ""
+
+
+def test_a_refusal_is_tried_again() -> None:
+    asked = []
+
+    async def ask() -> None:
+        asked.append(1)
+        if len(asked) < 3:
+            raise ConnectionRefusedError
+
+    assert asyncio.run(answers(ask, 2.0))
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("metrics, shown", [
+    ('dynamo_component_inflight_requests{a="b"} 0\ndynamo_component_requests_total{a="b"} 7\n', "7"),
+    ('dynamo_component_inflight_requests{a="b"} 1\ndynamo_component_requests_total{a="b"} 7\n', ""),
+    ('other{a="b"} 7\n', ""),
+])  # fmt: skip
+def test_counters(metrics: str, shown: str) -> None:
+    assert idle_counters(metrics) == shown
