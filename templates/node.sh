@@ -5,6 +5,8 @@
 #
 #     stop GROUP, kill GROUP    TERM or KILL to every process of a worker group (or service) on this node
 #     ping                      answer
+#     claim BASE ...            lock these blocks of ports on this node for the job's life, in place of those before;
+#                               the answer is "claimed" or "taken"
 #     alive                     go on
 #     end                       remove the job's scratch folder and containers, and exit
 #
@@ -20,6 +22,66 @@ mark=$1 job=$2 run=$3 scratch=$4 engine=$5 sweep=$6
 host=${SLURMD_NODENAME:-$(uname -n)}
 
 say() { printf '%s %s\n' "$mark" "$*"; }
+
+# --- Locks -----------------------------------------------------------------------------------------------------------
+# hold FILE: make it if it is not there, and lock it as long as this process lives or until `let_go`. Another process does
+# that: what lies at a name in a folder that is everyone's may be anything, and opening it hang.
+declare -A told_by=() # by file, where its holder is told
+# shellcheck disable=SC2016 # its own $1
+holder='trap "" TERM INT HUP; set -C; umask 022
+  [ -e "$1" ] || [ -L "$1" ] || : >"$1"
+  [ -f "$1" ] && [ ! -L "$1" ] && exec 9<"$1" && flock -xn 9 && echo held && read -r _'
+hold() {
+  local answer= said tell pid
+  { coproc HOLDER { exec bash -c "$holder" hold "$1"; }; } 2>/dev/null
+  pid=$HOLDER_PID
+  { exec {said}<&"${HOLDER[0]}" {tell}>&"${HOLDER[1]}"; } 2>/dev/null || return 1
+  read -r -t 2 -u "$said" answer
+  exec {said}<&-
+  [ "$answer" != held ] || { told_by[$1]=$tell; return; }
+  exec {tell}>&-
+  kill -KILL "$pid" 2>/dev/null
+  return 1
+}
+let_go() { # of a file
+  echo >&"${told_by[$1]}"
+  exec {told_by[$1]}>&-
+  unset "told_by[$1]"
+}
+
+# Blocks of ports are locked by files in a folder that all jobs of this node see and where nobody can take away what is
+# another's. Some sites give each job a /tmp of its own.
+claim() {
+  local folder base file claimed=()
+  for folder in /run/lock /var/tmp /tmp; do [ -k "$folder" ] && [ -w "$folder" ] && break; done
+  for base in "${!told_by[@]}"; do case $base in */.sgl-launch-ports-*) let_go "$base" ;; esac; done
+  for base in $1; do
+    case $base in *[!0-9]*) return ;; esac
+    file=$folder/.sgl-launch-ports-$host-$base
+    if ! hold "$file"; then
+      for file in "${claimed[@]}"; do let_go "$file"; done
+      say taken "$host" "$1"
+      return
+    fi
+    claimed+=("$file")
+  done
+  say claimed "$host" "$1"
+}
+
+# --- The job's folder on this node ------------------------------------------------------------------------------------
+# Made here, locked as long as this lives. Those whose lock nobody holds are of jobs that were ended by force: they go.
+[ -w "${TMPDIR:-}" ] || TMPDIR=/tmp
+own=${TMPDIR:?}/${scratch:?}
+make_scratch() {
+  local folder
+  mkdir -m 700 "$own" && hold "$own/.new" && mv "$own/.new" "$own/.held"
+  for folder in "$TMPDIR"/sgl-launch-*; do
+    if [ -O "$folder" ] && [ ! -L "$folder" ] && [ -e "$folder/.held" ] && hold "$folder/.held"; then
+      rm -rf "$folder"
+      let_go "$folder/.held"
+    fi
+  done
+}
 
 # --- Facts: addresses, listening ports, GPUs, and whether the run folder is seen here ------------------------------
 # One program is started for it, `ip`: on many nodes at once each further one would show.
@@ -78,6 +140,7 @@ signal_all() {
 }
 
 facts
+make_scratch 2>/dev/null
 while :; do
   if read -r -t 1 order group; then
     silent=0
@@ -85,6 +148,7 @@ while :; do
       stop) signal_all TERM "$group" ;;
       kill) signal_all KILL "$group" ;;
       ping) say pong "$host" ;;
+      claim) claim "$group" ;;
       end) break ;;
     esac
   elif [ $? -le 128 ] || [ $((silent += 1)) -ge "$limit" ]; then # at most 128: not the second's end, but that of the input
@@ -97,5 +161,4 @@ while :; do
   [ -z "$engine" ] || watch_engine
 done
 [ -z "$sweep" ] || bash -c "$sweep" >/dev/null 2>&1
-[ -w "${TMPDIR:-}" ] || TMPDIR=/tmp
-rm -rf "${TMPDIR:?}/${scratch:?}"
+rm -rf "$own"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from launcher.base.errors import WorkError
 from launcher.base.portnames import Offset
 from launcher.engines import Worker
-from launcher.job.facts import choose_ports, gpus_of
+from launcher.job.facts import choose_ports, claims_of, gpus_of
 from launcher.job.nodes import Nodes
 from launcher.job.steps import Place
 from launcher.plan.model import Plan
@@ -26,13 +27,21 @@ class Addresses:
         self.planned = Planned.read(to_json(plan))
         self._base = 0
 
-    def choose(self, number: int) -> dict[str, str]:
-        """Choose the job's block of ports, starting from `number`; returns the variables that every process gets.
-        Raises WorkError when there is none."""
+    async def choose(self, number: int) -> dict[str, str]:
+        """Choose the job's block of ports, starting from `number`, and claim it on every node; returns the variables
+        that every process gets. Raises WorkError when there is none."""
         places, plan = self._nodes.places, self._plan
         fixed = [(places[node].host, port, key) for node, port, key in fixed_ports(plan)]
         own = None if plan.config.ports.base == "auto" else int(plan.config.ports.base)
-        self._base = choose_ports(number, plan.port_block, own, self._nodes.listening(), fixed)
+        refused: set[int] = set()
+        while True:
+            self._base = choose_ports(number, plan.port_block, own, self._nodes.listening(), fixed, refused)
+            hosts = await self._nodes.claim(claims_of(self._base, plan.port_block))
+            if not hosts:
+                break
+            if own is not None:
+                raise WorkError(f"ports from {own} (ports.base) are another job's on {hosts[0]}; choose another base")
+            refused.add(self._base)
         return {
             "PORT_BASE": str(self._base),
             "FRONTEND_ADDR": places[plan.head_node].address,

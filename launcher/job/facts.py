@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from launcher.base.errors import WorkError
 from launcher.base.portnames import FIRST, LAST
 
+CLAIM = 256  # ports that are locked together; the smallest block of a job
 # made by container runtimes, virtual machines and USB devices: no way to another node
 _INNER = re.compile(r"(lo|docker|br-|virbr|veth|cni|cali|flannel|podman|lxc|lxd|vnet|tap|usb|idrac|enx)", re.I)
 
@@ -124,9 +125,11 @@ def choose_ports(
     base: int | None,
     listening: Mapping[str, frozenset[int]],
     fixed: Sequence[tuple[str, int, str]],
+    refused: Collection[int] = (),
 ) -> int:
     """The first port of a block that is free on every node. It starts from the job's `number`, so that jobs which
-    start together look at different blocks; `base` is the config's own choice.
+    start together look at different blocks; `base` is the config's own choice, `refused` are first ports of blocks
+    that other jobs have claimed.
 
     `fixed` are (host, port, key of the config) outside the block. Raises WorkError naming what is taken where.
     """
@@ -146,6 +149,13 @@ def choose_ports(
     blocks = (LAST + 1 - FIRST) // block
     for turn in range(blocks):
         first = FIRST + (number + turn) % blocks * block
-        if free(first):
+        if first not in refused and free(first):
             return first
     raise WorkError(f"no block of {block} ports between {FIRST} and {LAST} is free on all nodes; set ports.base")
+
+
+def claims_of(base: int, block: int) -> list[int]:
+    """What is locked for a block of ports: the first ports of all blocks of the smallest size that it touches, so that
+    jobs with blocks of different sizes, or a base of their own, meet at a lock."""
+    first = FIRST + (base - FIRST) // CLAIM * CLAIM
+    return list(range(first, base + block, CLAIM))

@@ -18,6 +18,7 @@ from launcher.plan.model import Plan
 
 SPARE_LIMIT = 20.0  # seconds that a node has to answer where another can take its place
 _PONG = 5.0  # seconds
+_CLAIM = 5.0  # seconds for all nodes to lock a block of ports
 _ALIVE = 1.0  # seconds between two signs of life to the agents, which end all after some without one
 
 Said = Callable[[str, dict[str, set[int]]], None]
@@ -47,6 +48,7 @@ class Nodes:
         self._agents: list[Agent] = []
         self._changed = asyncio.Event()
         self._pongs: dict[str, asyncio.Event] = {}
+        self._claims: dict[str, tuple[str, str]] = {}
         self.hosts: list[str] = []
         """The allocation's host names in Slurm's order."""
         self.places: list[Place] = []
@@ -155,6 +157,9 @@ class Nodes:
             self._engine(rest)
         elif kind == "pong" and rest:
             self._pongs.setdefault(rest[0], asyncio.Event()).set()
+        elif kind in ("claimed", "taken") and rest:
+            self._claims[rest[0]] = kind, " ".join(rest[1:])
+            self._changed.set()
         else:
             self._reader.take(kind, rest)
             if kind in ("facts", "fault"):
@@ -190,6 +195,23 @@ class Nodes:
         except asyncio.TimeoutError:
             return False
         return True
+
+    async def claim(self, blocks: Sequence[int]) -> list[str]:
+        """Lock these blocks of ports on every node until the job's end; the hosts where another job has one of them.
+        A node that does not answer in time has looked at its ports at least."""
+        wanted = " ".join(map(str, blocks))
+        hosts = {place.host for place in self.places}
+        self._claims.clear()
+        self.tell(f"claim {wanted}")
+
+        async def answered() -> None:
+            while not hosts <= {host for host, (_, said) in self._claims.items() if said == wanted}:
+                self._changed.clear()
+                await self._changed.wait()
+
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(answered(), _CLAIM)
+        return sorted(host for host, (kind, said) in self._claims.items() if said == wanted and kind == "taken")
 
     async def replace(self, indices: Sequence[int]) -> list[tuple[str, str]]:
         """Put a spare node that answers in the place of each of these nodes that does not: (old, new) host names."""

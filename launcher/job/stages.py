@@ -12,6 +12,7 @@ from launcher.base.errors import WorkError
 from launcher.job import environment, kernels
 from launcher.job.child import Child
 from launcher.job.context import Job
+from launcher.job.liveness import watch
 from launcher.job.lost import watch_registrations
 from launcher.job.part import Part
 from launcher.job.ready import prove_at, wait_until_ready
@@ -75,7 +76,11 @@ class Stages:
         for part in self.job.parts.values():
             part.in_service.set()
         self.job.phase = "serving"
-        watch = asyncio.create_task(self._watch_registrations())
+        parts = list(self.job.parts.values())
+        watches = [
+            asyncio.create_task(self._watch_registrations(), name="registrations"),
+            asyncio.create_task(watch(parts, lambda: self.addresses.deployment), name="liveness"),
+        ]
         try:
             if config.warmup.requests.enabled:
                 await self._warm()
@@ -85,7 +90,8 @@ class Stages:
             self.journal.say(f"serving at {self.addresses.deployment.endpoint}")
             await asyncio.get_running_loop().create_future()
         finally:
-            watch.cancel()
+            for task in watches:
+                task.cancel()
 
     async def _find_nodes(self) -> None:
         await self.nodes.find(self.config.timeouts.services)
@@ -94,7 +100,7 @@ class Stages:
             self.journal.say(f"{host} did not answer and is left out")
         local = self.plan.cluster == "local"  # jobs of two run folders may have the same number
         number = os.getpid() if local else int("".join(filter(str.isdigit, self.job.job_id)) or 0)
-        self.job.share(self.addresses.choose(number))
+        self.job.share(await self.addresses.choose(number))
         own = [name for place in self.nodes.places for name in (place.address, place.host)]
         proxies = environment.without_proxy(os.environ, own)
         os.environ.update(proxies)  # this process's own clients too

@@ -50,9 +50,9 @@ def wait_event(run: Run, since: float, stage: str, *states: str, timeout: float 
 
 
 def everything(cluster: Cluster, *nodes: str) -> list[tuple[str, Process]]:
-    """What runs on these nodes (all nodes if none is named) besides the test bed and the job's agents."""
+    """What runs on these nodes (all if none is named) besides the test bed and the job's agents with their locks."""
     found = [(node, p) for node in nodes or cluster.hosts for p in cluster.processes(node)]
-    return [(node, p) for node, p in found if not (p.argv[1:2] == ("-c",) and p.argv[3:4] == ("node",))]
+    return [(node, p) for node, p in found if p.argv[1:2] != ("-c",) or p.argv[3:4] not in (("node",), ("hold",))]
 
 
 def gone(cluster: Cluster, old: list[tuple[str, Process]], timeout: float = 15) -> int:
