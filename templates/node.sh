@@ -10,8 +10,8 @@
 #     alive                     go on
 #     end                       remove the job's scratch folder and containers, and exit
 #
-# End of input, or 20 s without an order (3 s once Slurm ends the job), means that the supervisor is gone or cannot be reached: then all of the
-# job's processes here are ended first.
+# End of input, or 20 s without an order (3 s once Slurm ends the job), means that the supervisor is gone or cannot be
+# reached: then all of the job's processes here are ended first.
 #
 #     bash -c "$(cat node.sh)" node MARK JOB_ID RUN_FOLDER SCRATCH_NAME ENGINE_PROCESSES SWEEP
 set -uo pipefail
@@ -32,7 +32,7 @@ holder='trap "" TERM INT HUP; set -C; umask 022
   [ -e "$1" ] || [ -L "$1" ] || : >"$1"
   [ -f "$1" ] && [ ! -L "$1" ] && exec 9<"$1" && flock -xn 9 && echo held && read -r _'
 hold() {
-  local answer= said tell pid
+  local answer='' said tell pid
   { coproc HOLDER { exec bash -c "$holder" hold "$1"; }; } 2>/dev/null
   pid=$HOLDER_PID
   { exec {said}<&"${HOLDER[0]}" {tell}>&"${HOLDER[1]}"; } 2>/dev/null || return 1
@@ -44,8 +44,9 @@ hold() {
   return 1
 }
 let_go() { # of a file
-  echo >&"${told_by[$1]}"
-  exec {told_by[$1]}>&-
+  local tell=${told_by[$1]}
+  echo >&"$tell"
+  exec {tell}>&-
   unset "told_by[$1]"
 }
 
