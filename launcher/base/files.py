@@ -1,7 +1,9 @@
-"""Where the templates and the shipped configs are: in the wheel, or in a checkout."""
+"""Where the templates, the shipped configs and the program itself are: in the wheel, or in a checkout."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 
@@ -12,3 +14,10 @@ def data_path(kind: str) -> Path:
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"sgl-launch is installed without its {kind}; install it again")
+
+
+def own_command() -> str:
+    """The command by which a job calls this installation, whatever PATH and environment it gets: SGL_LAUNCH, else the
+    program beside this Python."""
+    own = Path(sys.executable).with_name("sgl-launch")
+    return os.environ.get("SGL_LAUNCH") or (str(own) if own.exists() else "sgl-launch")

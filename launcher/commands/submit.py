@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from launcher.base.errors import InputError
+from launcher.base.files import own_command
 from launcher.commands.options import planned, set_option
 from launcher.config.load import find_config
 from launcher.config.secrets import check_env_from
@@ -69,7 +69,7 @@ def command(
     if options and cluster != "slurm":
         raise click.UsageError("options after -- are sbatch's, which only --cluster slurm calls")
     # the job's supervisor is this very installation, whatever PATH and environment the job gets
-    script = render(plan, "sgl-launch" if dry_run else launcher_path())
+    script = render(plan, "sgl-launch" if dry_run else own_command())
     if cluster == "local" and not dry_run:
         _model_here(plan)
     if dry_run:
@@ -135,37 +135,19 @@ def _model_here(plan: Plan) -> None:
         raise InputError(f"model.path: no such folder on this machine: {here}")
 
 
-def launcher_path() -> str:
-    """The command that a job calls: SGL_LAUNCH, else that of this installation."""
-    own = str(Path(sys.executable).with_name("sgl-launch"))
-    return os.environ.get("SGL_LAUNCH") or (own if Path(own).exists() else "sgl-launch")
-
-
-def _say_surroundings(plan: Plan) -> None:
-    """Warnings about what this shell has that concerns the job."""
-    from launcher.executors.here import allocation
-    from launcher.executors.sbatch import said_of
-
-    said = said_of(os.environ, plan.config.sbatch_options)
-    if found := allocation():
-        said.append(f"this shell has an allocation (job {found[0]}); `--cluster here` runs in it instead of queueing")
-    for line in said:
-        click.echo(f"sgl-launch: warning: {line}", err=True)
-
-
 def start(plan: Plan, script: str, cluster: Where, options: tuple[str, ...]) -> tuple[RunFolder, str]:
     """Hand a script over; returns its run folder and what is printed with --parsable."""
     runs = Path(plan.config.runs).absolute()
     if cluster == "here":
         from launcher.executors.here import start_here
 
-        env = {"SGL_LAUNCH": launcher_path()}
+        env = {"SGL_LAUNCH": own_command()}
         run = start_here(runs, plan.config.name, script, plan.nodes + plan.spare_nodes, env)
         return run, run.job_id
     if cluster == "local":
         from launcher.executors import local
 
-        run = local.ScriptExecutor(runs, plan.config.name, script, {"SGL_LAUNCH": launcher_path()}).submit_script()
+        run = local.ScriptExecutor(runs, plan.config.name, script, {"SGL_LAUNCH": own_command()}).submit_script()
         return run, run.job_id
     from launcher.executors import slurm
 

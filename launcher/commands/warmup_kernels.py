@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from launcher.base.errors import InputError, WorkError
+from launcher.base.files import own_command
 from launcher.config.load import load_config
 from launcher.job.kernels import folder_name, manifest_of
 from launcher.plan.make import kernels_plan, make_plan
@@ -87,4 +88,4 @@ def submit_kernels(
     if loaded.warmup.kernels.cache_dir is None:
         raise InputError(source.problem("must be set: where should the archive be kept?", "warmup", "kernels"))
     plan = kernels_plan(make_plan(loaded, source, cluster))
-    return start(plan, render(plan), cluster, ())
+    return start(plan, render(plan, own_command()), cluster, ())

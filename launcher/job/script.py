@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def plan_of_script(path: Path) -> Plan:
     source = Source(str(path), {})
     try:
         plan = make_plan(validate(given["config"], source), source, given["cluster"])
-        plan = kernels_plan(plan) if given.get("only_kernels") else plan
+        if given.get("only_kernels"):
+            plan = replace(kernels_plan(plan), config=plan.config)  # its name says so already
     except (InputError, KeyError) as e:
         raise WorkError(f"{again} ({e})") from None
     made = json.loads(json.dumps(embedded(plan)))

@@ -79,7 +79,8 @@ def test_a_job_of_its_own_builds_and_the_big_one_waits(launcher: Launcher, folde
     words = [f"--set={s}" for s in sets]
     config = str(ROOT / "configs/dsr1.yaml")
     done = launcher("submit", config, "--after-kernels", "--wait", "ready", "--timeout", "60", *words, timeout=90)
-    assert done.returncode == 0, done.stdout + done.stderr
+    outputs = [out.read_text() for out in (folder / "runs").glob("*.out")]
+    assert done.returncode == 0, [done.stdout + done.stderr, *outputs]
     assert "dsr1-kernels" in done.stderr
     assert calls(folder).count("n001 ensure") == 2, calls(folder)
     first = next((folder / "runs").glob("dsr1-kernels-*/logs/kernels-head-0.log")).read_text()
