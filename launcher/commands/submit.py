@@ -135,6 +135,18 @@ def _model_here(plan: Plan) -> None:
         raise InputError(f"model.path: no such folder on this machine: {here}")
 
 
+def _say_surroundings(plan: Plan) -> None:
+    """Warnings about what this shell has that concerns the job."""
+    from launcher.executors.here import allocation
+    from launcher.executors.sbatch import said_of
+
+    said = said_of(os.environ, plan.config.sbatch_options)
+    if found := allocation():
+        said.append(f"this shell has an allocation (job {found[0]}); `--cluster here` runs in it instead of queueing")
+    for line in said:
+        click.echo(f"sgl-launch: warning: {line}", err=True)
+
+
 def start(plan: Plan, script: str, cluster: Where, options: tuple[str, ...]) -> tuple[RunFolder, str]:
     """Hand a script over; returns its run folder and what is printed with --parsable."""
     runs = Path(plan.config.runs).absolute()
