@@ -266,6 +266,11 @@ class WarmupKernels(Part):
     required: bool = Field(
         default=False, description="End the job if the kernels can't be prepared."
     )
+    trusted_owners: list[Text] = Field(
+        default_factory=list,
+        description="Accounts whose archives in cache_dir are used too. Kernels are code that runs as you: "
+        "else only your own archives and root's are used, and what is anybody else's is built again beside it.",
+    )
 
 
 class Warmup(Part):

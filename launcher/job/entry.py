@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import time
 from pathlib import Path
@@ -104,8 +105,12 @@ def _run_folder() -> Path:
     os.umask(0o027)
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-        raise PermissionError(f"{folder} belongs to somebody else: refused")
+    about, above = os.lstat(folder), os.stat(folder.parent)
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
+        # processes of this job would run what others have put there
+        raise PermissionError(f"{folder} is another user's, or others can write to it: refused")
+    if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
+        raise PermissionError(f"{folder.parent} can be changed by everyone: `chmod +t` it")
     shutil.rmtree(folder / "secrets", ignore_errors=True)
     _set_aside(folder)
     for name in ("logs", "steps"):

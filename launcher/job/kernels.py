@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import pwd
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from launcher.run.planned import Planned
 
 if TYPE_CHECKING:
     from warmup.kernels import Manifest
+
+FOREIGN_FOLDER = 3  # exit status of warmup.kernels
 
 
 def manifest_of(config: Mapping[str, Any]) -> Manifest:
@@ -75,7 +78,19 @@ def prepare(run: RunFolder, plan: Planned) -> dict[str, str]:
         ignore=shutil.ignore_patterns("__pycache__"),
         dirs_exist_ok=True,
     )
-    return {"SGLANG_DG_CACHE_DIR": f"{settings.kernels_local_dir}-{os.getuid()}/{name}"}
+    trusted = trusted_ids(plan.config["warmup"]["kernels"].get("trusted_owners") or ())
+    return {
+        "SGLANG_DG_CACHE_DIR": f"{settings.kernels_local_dir}-{os.getuid()}/{name}",
+        "KERNELS_TRUSTED": " ".join(map(str, trusted)),
+    }
+
+
+def trusted_ids(names: Sequence[str]) -> list[int]:
+    """User ids of accounts; the workers' containers may not know them by name. Raises WorkError."""
+    try:
+        return [pwd.getpwnam(name).pw_uid for name in names]
+    except KeyError as e:
+        raise WorkError(f"warmup.kernels.trusted_owners: {e.args[0]}") from None
 
 
 class Job(Protocol):
@@ -96,10 +111,15 @@ async def prepare_all(job: Job, run: RunFolder) -> dict[str, str]:
     wish = job.plan.config.warmup.kernels
     try:
         job.steps.base.update(await asyncio.to_thread(prepare, run, Planned.read(to_json(job.plan))))
-        for suffix, first, others in kernel_nodes(job.plan):
-            await _step(job, "ensure", f"kernels-head{suffix}", [first])
-            if others:
-                await _step(job, "unpack", f"kernels-all{suffix}", others)
+        try:
+            await _all_nodes(job)
+        except ForeignFolder as e:
+            # made by another user under the name that ours would have, on some node: all of this job's get another
+            folder = Path(job.steps.base["SGLANG_DG_CACHE_DIR"])
+            other = folder.parent.with_name(f"{folder.parent.name}-{os.urandom(6).hex()}") / folder.name
+            job.journal.say(f"{e}; the kernels of this job are in {other}")
+            job.steps.base["SGLANG_DG_CACHE_DIR"] = str(other)
+            await _all_nodes(job)
     except WorkError as e:
         if wish.required or job.plan.only_kernels:
             raise WorkError(f"the kernels could not be prepared: {e}") from None
@@ -107,6 +127,17 @@ async def prepare_all(job: Job, run: RunFolder) -> dict[str, str]:
         return {}
     # nothing is left to compile: SGLang need not look for it shape by shape
     return {"SGLANG_JIT_DEEPGEMM_PRECOMPILE": "0"}
+
+
+class ForeignFolder(WorkError):
+    """The nodes' folder for kernels is somebody else's on one of them."""
+
+
+async def _all_nodes(job: Job) -> None:
+    for suffix, first, others in kernel_nodes(job.plan):
+        await _step(job, "ensure", f"kernels-head{suffix}", [first])
+        if others:
+            await _step(job, "unpack", f"kernels-all{suffix}", others)
 
 
 async def merge_back(job: Job) -> None:
@@ -126,6 +157,8 @@ async def _step(job: Job, do: str, name: str, nodes: Sequence[int]) -> None:
     if ended.status:
         log = f"{name}-{ended.rank or 0}.log"
         said = " ".join(job.logs.tail(log)[-2:]) or ended.said
+        if ended.status == FOREIGN_FOLDER:
+            raise ForeignFolder(said.removeprefix("error: "))
         raise WorkError(f"{name} ended with exit status {ended.status}: {said} (log {job.logs.folder}/{log})")
 
 

@@ -38,9 +38,17 @@ def plan_of_script(path: Path) -> Plan:
     except (InputError, KeyError) as e:
         raise WorkError(f"{again} ({e})") from None
     made = json.loads(json.dumps(embedded(plan)))
+    made["config"] = _asked(made["config"], given["config"])
     if other := [key for key in {**given, **made} if _bare(given.get(key)) != _bare(made.get(key))]:
         raise WorkError(f"{again} (its {', '.join(other)} would be another)")
     return plan
+
+
+def _asked(made: Any, given: Any) -> Any:
+    """Without settings that there were not yet when the script was made."""
+    if isinstance(made, dict) and isinstance(given, dict):
+        return {key: _asked(item, given[key]) for key, item in made.items() if key in given}
+    return made
 
 
 def _bare(value: Any) -> Any:

@@ -24,7 +24,7 @@ from .archive import (
 )
 from .build import BuildError, Progress, Result, build_folder
 from .flags import PlanError
-from .folder import FolderError
+from .folder import FolderError, ForeignFolder
 from .log import learn, learn_file
 from .manifest import KernelShape, Manifest, ManifestError, merge
 from .mlist import Sweep
@@ -55,6 +55,7 @@ __all__ = [
     "Entry",
     "FolderError",
     "ForeignArchive",
+    "ForeignFolder",
     "Gpu",
     "KernelShape",
     "Manifest",

@@ -1,7 +1,7 @@
 """`python -m warmup.kernels`: the steps that run inside the serving image, with no other package.
 
 Results go to stdout, progress and prose to stderr. Exit status: 0 done, 1 the work failed, 2 the
-input is wrong.
+input is wrong, 3 the folder is not this user's alone.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from . import archive as archives
 from . import log as logs
 from .build import BuildError, Progress
 from .flags import PlanError
-from .folder import FolderError
+from .folder import FolderError, ForeignFolder
 from .manifest import Manifest, ManifestError
 from .probe import ProbeError
 from .shapes import load_config, plan_roles
 from .standin import StandinError
 from .table import plan_json, plan_table
 
+FOREIGN_FOLDER = 3  # exit status: another folder may do
 INPUT = (PlanError, ManifestError, store.StoreError)
 WORK = (
     archives.ArchiveError,
@@ -46,6 +47,9 @@ def main(argv: list[str] | None = None) -> int:
     except INPUT as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ForeignFolder as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FOREIGN_FOLDER
     except WORK as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -120,6 +124,7 @@ def _ensure(arguments: argparse.Namespace) -> int:
         nice=arguments.nice,
         on_progress=bar,
         on_refused=lambda why: print(f"refused and rebuilt: {why}", file=sys.stderr),
+        trusted=arguments.trusted,
     )
     bar.end()
     print(json.dumps(vars(outcome) | {"archive": str(outcome.archive)}))
@@ -127,13 +132,15 @@ def _ensure(arguments: argparse.Namespace) -> int:
 
 
 def _unpack(arguments: argparse.Namespace) -> int:
-    outcome = api.unpack_here(Manifest.read(arguments.manifest), arguments.folder, arguments.cache_dir, arguments.image)
+    manifest = Manifest.read(arguments.manifest)
+    outcome = api.unpack_here(manifest, arguments.folder, arguments.cache_dir, arguments.image, arguments.trusted)
     print(json.dumps(vars(outcome) | {"archive": str(outcome.archive)}))
     return 0
 
 
 def _merge_back(arguments: argparse.Namespace) -> int:
-    new = api.merge_back_here(Manifest.read(arguments.manifest), arguments.folder, arguments.cache_dir, arguments.image)
+    manifest = Manifest.read(arguments.manifest)
+    new = api.merge_back_here(manifest, arguments.folder, arguments.cache_dir, arguments.image, arguments.trusted)
     print(json.dumps({"new": new}))
     return 0
 
@@ -187,6 +194,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--image", default="", help="container image, part of the key")
         if name != "build":
             command.add_argument("--cache-dir", type=Path, required=True)
+            command.add_argument(
+                "--trusted", type=int, nargs="*", default=(), metavar="UID", help="whose archives are taken too"
+            )
         if name in ("build", "ensure"):
             command.add_argument("--jobs", type=int, help="nvcc processes; default all cores")
             command.add_argument("--nice", type=int, default=0, help="niceness of every child")

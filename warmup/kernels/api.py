@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,13 +87,18 @@ def ensure(
     nice: int = 0,
     on_progress: Callable[[Progress], None] | None = None,
     on_refused: Callable[[str], None] | None = None,
+    trusted: Collection[int] = (),
 ) -> Outcome:
     """Have the kernels in `folder`: there already, unpacked from cache_dir, or built and packed.
 
-    An archive that is refused is named through on_refused, rebuilt and replaced.
+    An archive that is refused is named through on_refused, rebuilt and replaced; one of a user who is neither this one
+    nor root nor `trusted` (user ids) stays, and this user's own goes beside it.
     """
+    cache_folder.require_own(folder)
     goal = target(manifest, image)
-    file = cache_dir / goal.key.file_name
+    file = archives.place(cache_dir, goal.key, trusted)
+    if on_refused and file.name != goal.key.file_name:
+        on_refused(f"{cache_dir / goal.key.file_name}: belongs to a user who is not in warmup.kernels.trusted_owners")
     refused: str | None = None
     record = cache_folder.read_record(folder)
     if (
@@ -104,7 +109,7 @@ def ensure(
     ):
         return Outcome("present", len(record.kernels), 0, file, None, 0.0)
     try:
-        contents = archives.unpack(file, folder, goal.key)
+        contents = archives.unpack(file, folder, goal.key, trusted)
     except FileNotFoundError:
         pass
     except archives.ArchiveError as error:
@@ -124,22 +129,26 @@ def ensure(
         nice=nice,
         on_progress=on_progress,
     )
-    packed = archives.pack(folder, cache_dir, goal.key)
+    packed = archives.pack(folder, cache_dir, goal.key, trusted)
     return Outcome("built", result.total, result.compiled, packed, refused, result.total_s)
 
 
-def unpack_here(manifest: Manifest, folder: Path, cache_dir: Path, image: str = "") -> Outcome:
+def unpack_here(
+    manifest: Manifest, folder: Path, cache_dir: Path, image: str = "", trusted: Collection[int] = ()
+) -> Outcome:
     """A node's step before its workers start. Raises FileNotFoundError, archive.ArchiveError."""
     goal = target(manifest, image)
-    file = cache_dir / goal.key.file_name
-    contents = archives.unpack(file, folder, goal.key)
+    file = archives.place(cache_dir, goal.key, trusted)
+    contents = archives.unpack(file, folder, goal.key, trusted)
     store.touch(file)
     return Outcome("unpacked", len(contents.kernels), 0, file, None, 0.0)
 
 
-def merge_back_here(manifest: Manifest, folder: Path, cache_dir: Path, image: str = "") -> list[str]:
+def merge_back_here(
+    manifest: Manifest, folder: Path, cache_dir: Path, image: str = "", trusted: Collection[int] = ()
+) -> list[str]:
     """A node's step after its workers ended: names of the kernels that were new."""
-    return archives.merge_back(folder, cache_dir, target(manifest, image).key)
+    return archives.merge_back(folder, cache_dir, target(manifest, image).key, trusted)
 
 
 def serve_env(folder: Path, complete: bool = True) -> dict[str, str]:

@@ -10,19 +10,24 @@ first member of the tar is manifest.json with the key and each file's digest.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gzip
 import hashlib
 import io
 import json
 import os
+import pwd
 import re
 import shutil
 import socket
+import stat
 import struct
 import tarfile
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -37,7 +42,11 @@ MEMBER = re.compile(rf"cache/({cache_folder.KERNEL_NAME.pattern})/([a-z.]+)")
 TRAILER_HEAD = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff" + struct.pack("<H2sH", 36, b"SL", 32)
 TRAILER_TAIL = b"\x03\x00" + b"\0" * 8
 TRAILER_SIZE = len(TRAILER_HEAD) + 32 + len(TRAILER_TAIL)
-MAX_MANIFEST = 64 << 20
+# Far above what a deployment has (121 kernels in 10 MB); an archive that claims more is refused before it is read.
+MAX_MANIFEST = 4 << 20
+MAX_KERNELS = 10_000
+MAX_FILE = 32 << 20
+MAX_TOTAL = 1 << 30
 UNPACK_WAIT_S = 60.0
 
 
@@ -101,29 +110,48 @@ class Contents:
     host: str
 
 
-def pack(folder: Path, cache_dir: Path, key: CacheKey) -> Path:
+def place(cache_dir: Path, key: CacheKey, trusted: Collection[int] = ()) -> Path:
+    """The archive of this key that this user reads and writes: one of this user's own if there is one, else the one that
+    all share, unless it belongs to somebody who is not trusted."""
+    shared, own = cache_dir / key.file_name, _own(cache_dir / key.file_name)
+    try:
+        owner = os.lstat(shared).st_uid
+    except OSError:
+        return shared
+    return shared if owner in (os.geteuid(), 0, *trusted) and not own.exists() else own
+
+
+def _own(shared: Path) -> Path:
+    return shared.with_name(f"{shared.name.removesuffix(SUFFIX)}-u{os.geteuid()}{SUFFIX}")
+
+
+def pack(folder: Path, cache_dir: Path, key: CacheKey, trusted: Collection[int] = ()) -> Path:
     """Write the archive of a folder's whole kernels; return its path.
 
     Replaces an archive of the same key in one step. Raises ArchiveError when the folder holds no
     kernel or cache_dir cannot be written.
     """
     with _locked(cache_dir, key):
-        return _write(folder, cache_dir, key, cache_folder.kernels(folder))
+        return _write(folder, place(cache_dir, key, trusted), key, cache_folder.kernels(folder))
 
 
-def merge_back(folder: Path, cache_dir: Path, key: CacheKey) -> list[str]:
+def merge_back(folder: Path, cache_dir: Path, key: CacheKey, trusted: Collection[int] = ()) -> list[str]:
     """Add to the archive what a job compiled on its own; return the new kernels' names.
 
     Nothing is written when there is none. A missing or refused archive is replaced. Jobs that end
     together take turns, so no job's kernels are lost.
     """
+    cache_folder.require_own(folder)
     with _locked(cache_dir, key):
-        target = cache_dir / key.file_name
-        staging = cache_dir / f".merge.{key.digest[:16]}.{socket.gethostname()}.{os.getpid()}"
+        target = place(cache_dir, key, trusted)
+        try:
+            staging = Path(tempfile.mkdtemp(dir=cache_dir, prefix=f".merge.{key.digest[:16]}."))
+        except OSError as error:
+            raise ArchiveError(f"{cache_dir}: cannot be written: {error.strerror}") from error
         try:
             known: set[str] = set()
             with contextlib.suppress(FileNotFoundError, ArchiveError):
-                known = set(_extract(target, staging, key).kernels)
+                known = set(_extract(target, staging, key, trusted).kernels)
             new = [name for name in cache_folder.kernels(folder) if name not in known]
             if not new:
                 return []
@@ -133,21 +161,23 @@ def merge_back(folder: Path, cache_dir: Path, key: CacheKey) -> list[str]:
                 copy.mkdir(parents=True)
                 for file in _files(source):
                     shutil.copyfile(source / file, copy / file)
-            _write(staging, cache_dir, key, cache_folder.kernels(staging))
+            _write(staging, target, key, cache_folder.kernels(staging))
             return new
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def unpack(archive: Path, folder: Path, expect: CacheKey | None = None) -> Contents:
+def unpack(
+    archive: Path, folder: Path, expect: CacheKey | None = None, trusted: Collection[int] = ()
+) -> Contents:
     """Put an archive's kernels into a cache folder, each as a whole, and record them.
 
-    expect: refuse an archive of another key. Raises FileNotFoundError, CorruptArchive,
-    ForeignArchive; then the folder is as it was.
+    expect: refuse an archive of another key. trusted: ids of users whose archives are taken besides this user's and
+    root's. Raises FileNotFoundError, ArchiveError, CorruptArchive, ForeignArchive; then the folder is as it was.
     """
     # another job of this user may be unpacking on this node too
     with cache_folder.exclusive(folder, wait_s=UNPACK_WAIT_S) as staging:
-        contents = _extract(archive, staging, expect)
+        contents = _extract(archive, staging, expect, trusted)
         for name in contents.kernels:
             cache_folder.commit(staging / cache_folder.CACHE / name, folder, name)
         cubin = cache_folder.FILES[1]
@@ -165,28 +195,32 @@ def read(archive: Path) -> Contents:
 def peek(archive: Path) -> Contents:
     """The manifest alone, unchecked, for listings of many archives."""
     try:
-        with tarfile.open(archive, "r|gz") as tar:
+        with _opened(archive) as stream, tarfile.open(fileobj=stream, mode="r|gz", tarinfo=_PlainFile) as tar:
             return _manifest(archive, tar)
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise CorruptArchive(f"{archive}: is not a kernel archive ({error})") from error
 
 
-def _write(folder: Path, cache_dir: Path, key: CacheKey, names: list[str]) -> Path:
+def _write(folder: Path, target: Path, key: CacheKey, names: list[str]) -> Path:
     if not names:
         raise ArchiveError(f"{folder}: holds no whole kernel; nothing was packed")
-    target = cache_dir / key.file_name
-    part = cache_dir / f".{key.file_name}.{socket.gethostname()}.{os.getpid()}.part"
+    part = target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
-        with part.open("wb") as stream:
+        opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        with os.fdopen(opened, "wb") as stream:
             hashing = _HashingWriter(stream)
             with gzip.GzipFile("", "wb", 6, hashing, mtime=0) as packed:
                 _fill(packed, folder, key, names)
             stream.write(TRAILER_HEAD + hashing.digest() + TRAILER_TAIL)
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(target)
+        try:
+            part.replace(target)
+        except PermissionError:  # a colleague's, in a folder where each can replace only what is theirs
+            target = _own(target)
+            part.replace(target)
     except OSError as error:
         raise ArchiveError(f"{target}: cannot be written: {error.strerror}") from error
     finally:
@@ -224,9 +258,10 @@ def _files(kernel: Path) -> list[str]:
     return [file for file in cache_folder.KNOWN if (kernel / file).is_file()]
 
 
-def _extract(archive: Path, into: Path, expect: CacheKey | None) -> Contents:
+def _extract(archive: Path, into: Path, expect: CacheKey | None, trusted: Collection[int]) -> Contents:
     """Check an archive and write its kernels below `into`, which is thrown away on failure."""
-    with _checked(archive) as tar:
+    total = 0
+    with _checked(archive, (os.geteuid(), 0, *trusted)) as tar:
         contents = _manifest(archive, tar)
         if expect is not None and contents.key != expect:
             raise ForeignArchive(f"{archive}: was made for another target ({'; '.join(_named(expect, contents))})")
@@ -238,17 +273,65 @@ def _extract(archive: Path, into: Path, expect: CacheKey | None) -> Contents:
                 raise CorruptArchive(f"{archive}: refused, unexpected member {member.name!r}")
             assert place is not None
             missing.remove(place)
-            source = tar.extractfile(member)
-            data = source.read() if source else b""
-            if hashlib.sha256(data).hexdigest() != contents.kernels[place[0]][place[1]]:
-                raise CorruptArchive(f"{archive}: {member.name} does not have the packed bytes")
+            total += member.size
+            if total > MAX_TOTAL:
+                raise CorruptArchive(f"{archive}: refused, it holds more than {MAX_TOTAL >> 20} MiB")
             target = into / cache_folder.CACHE / place[0]
             target.mkdir(parents=True, exist_ok=True)
-            (target / place[1]).write_bytes(data)
+            if _copy(tar.extractfile(member), target / place[1]) != contents.kernels[place[0]][place[1]]:
+                raise CorruptArchive(f"{archive}: {member.name} does not have the packed bytes")
         if missing:
             name = "/".join(min(missing))
             raise CorruptArchive(f"{archive}: {name} is in the manifest but not in the archive")
     return contents
+
+
+def _copy(source: IO[bytes] | None, target: Path) -> str:
+    """Copy in pieces; returns the SHA-256 of what was copied."""
+    hashed = hashlib.sha256()
+    with target.open("xb") as stream:
+        while source and (block := source.read(1 << 20)):
+            hashed.update(block)
+            stream.write(block)
+    return hashed.hexdigest()
+
+
+class _PlainFile(tarfile.TarInfo):
+    """A member that is refused by its header unless it is a file of a size that a kernel's can have. Other kinds
+    (links, devices, long names that tarfile would read whole) are in no archive that was packed here."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        limit = MAX_MANIFEST if self.name == MANIFEST else MAX_FILE
+        if self.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or not 0 <= self.size <= limit:
+            raise ValueError(f"unexpected member {self.name[:100]!r} of {self.size} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _opened(archive: Path, owners: Collection[int] | None = None) -> Iterator[IO[bytes]]:
+    """The file, if it is one, and if one of these users owns it. Raises FileNotFoundError, ArchiveError."""
+    try:
+        opened = os.open(archive, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        why = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        raise ArchiveError(f"{archive}: {why}") from error
+    with os.fdopen(opened, "rb") as stream:
+        about = os.fstat(opened)
+        if not stat.S_ISREG(about.st_mode):
+            raise ArchiveError(f"{archive}: is not a file")
+        if owners is not None and about.st_uid not in owners:
+            who = _user(about.st_uid)
+            raise ArchiveError(f"{archive}: belongs to {who}, who is not in warmup.kernels.trusted_owners")
+        yield stream
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def _named(expect: CacheKey, contents: Contents) -> list[str]:
@@ -256,9 +339,9 @@ def _named(expect: CacheKey, contents: Contents) -> list[str]:
 
 
 @contextlib.contextmanager
-def _checked(archive: Path) -> Iterator[tarfile.TarFile]:
+def _checked(archive: Path, owners: Collection[int] | None = None) -> Iterator[tarfile.TarFile]:
     """The tar of an archive whose every byte has been compared with its checksum."""
-    with archive.open("rb") as stream:
+    with _opened(archive, owners) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size <= TRAILER_SIZE:
             raise CorruptArchive(f"{archive}: is cut short at {size} bytes")
@@ -269,13 +352,13 @@ def _checked(archive: Path) -> Iterator[tarfile.TarFile]:
                 raise CorruptArchive(f"{archive}: became shorter while it was read")
             hashed.update(block)
             left -= len(block)
-        if stream.read() != TRAILER_HEAD + hashed.digest() + TRAILER_TAIL:
+        if stream.read(TRAILER_SIZE + 1) != TRAILER_HEAD + hashed.digest() + TRAILER_TAIL:
             raise CorruptArchive(f"{archive}: its checksum does not match; delete or rebuild it")
         stream.seek(0)
         try:
-            with tarfile.open(fileobj=stream, mode="r|gz") as tar:
+            with tarfile.open(fileobj=stream, mode="r|gz", tarinfo=_PlainFile) as tar:
                 yield tar
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
             raise CorruptArchive(f"{archive}: cannot be unpacked ({error})") from error
 
 
@@ -293,8 +376,10 @@ def _manifest(archive: Path, tar: tarfile.TarFile) -> Contents:
         kernels = {str(name): dict(files) for name, files in value["kernels"].items()}
         key = CacheKey.from_json(value["key"])
         created, host = str(value["created"]), str(value["host"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CorruptArchive(f"{archive}: {MANIFEST} cannot be read ({error})") from error
+    if len(kernels) > MAX_KERNELS:
+        raise CorruptArchive(f"{archive}: {MANIFEST} names {len(kernels)} kernels")
     for name, files in kernels.items():
         whole = set(cache_folder.FILES) <= set(files) <= set(cache_folder.KNOWN)
         if not cache_folder.KERNEL_NAME.fullmatch(name) or not whole:
@@ -323,12 +408,31 @@ class _HashingWriter(io.RawIOBase):
 def _locked(cache_dir: Path, key: CacheKey) -> Iterator[None]:
     """Writers of one key take turns. Where the filesystem has no locks, renames still keep every
     archive whole; only a merge that runs at the same moment could then be lost."""
+    file = cache_dir / f".{key.file_name}.lock"
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
-        lock = (cache_dir / f".{key.file_name}.lock").open("a")
+        lock = _open_lock(file)
     except OSError as error:
         raise ArchiveError(f"{cache_dir}: cannot be written: {error.strerror}") from error
-    with lock:
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _open_lock(file: Path) -> int | None:
+    """Opened to read: it may be a colleague's. None where it may not even be read: then the writer goes on without."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        return os.open(file, flags)
+    except FileNotFoundError:
+        made = os.open(file, flags | os.O_CREAT, 0o644)
+        with contextlib.suppress(OSError):
+            os.fchmod(made, 0o644)  # whatever the umask is
+        return made
+    except PermissionError:
+        return None

@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,31 @@ FORMAT = 1
 
 class FolderError(RuntimeError):
     """A cache folder that cannot be used; the message names it."""
+
+
+class ForeignFolder(FolderError):
+    """A cache folder that others have made or may write to: what is in it would run as ours."""
+
+
+def require_own(folder: Path) -> None:
+    """Make the folder, for this user alone, or see that it is this user's and that nobody else can write to it or put
+    another in its place. Raises ForeignFolder, or FolderError where it cannot be made."""
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        above = os.lstat(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        about = os.lstat(folder)
+    except OSError as error:
+        raise FolderError(f"{folder}: cannot be written: {error.strerror}") from error
+    if stat.S_ISLNK(above.st_mode):
+        above = os.stat(folder.parent)
+    who = (os.geteuid(), 0)
+    open_above = above.st_mode & 0o022 and not above.st_mode & stat.S_ISVTX
+    if above.st_uid not in who or open_above:
+        raise ForeignFolder(f"{folder.parent}: belongs to another user or can be written by others; it is not used")
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != who[0] or about.st_mode & 0o022:
+        raise ForeignFolder(f"{folder}: is not a folder of this user alone; it is not used")
 
 
 @dataclass(frozen=True)
@@ -144,9 +170,10 @@ def exclusive(folder: Path, wait_s: float = 0.0) -> Iterator[Path]:
     own and ends with the process. Raises FolderError when another build holds it for longer than
     wait_s seconds or the folder cannot be made.
     """
+    require_own(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a+")
+        opened = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        lock = os.fdopen(opened, "a+")
     except OSError as error:
         raise FolderError(f"{folder}: cannot be written: {error.strerror}") from error
     with lock:

@@ -142,7 +142,7 @@ class Manifest:
             value = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ManifestError(f"{path}: is not JSON: {error}") from error
         return cls.from_json(value, str(path))
 
