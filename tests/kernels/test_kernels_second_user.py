@@ -78,6 +78,7 @@ def test_an_archive_of_another_user_is_not_taken(tmp_path: Path, filled: Path) -
     own = pack(filled, tmp_path / "store", KEY)  # beside it
     assert own.name == archive.name.removesuffix(".tar.gz") + "-u0.tar.gz"
     assert archive.stat().st_uid == MALLORY
+    own.unlink()
     assert archives.place(tmp_path / "store", KEY, [MALLORY]) == archive
 
 

@@ -111,8 +111,8 @@ class Contents:
 
 
 def place(cache_dir: Path, key: CacheKey, trusted: Collection[int] = ()) -> Path:
-    """The archive of this key that this user reads and writes: one of this user's own if there is one, else the one that
-    all share, unless it belongs to somebody who is not trusted."""
+    """The archive of this key that this user reads and writes: one of this user's own if there is one, else the one
+    that all share, unless it belongs to somebody who is not trusted."""
     shared, own = cache_dir / key.file_name, _own(cache_dir / key.file_name)
     try:
         owner = os.lstat(shared).st_uid
