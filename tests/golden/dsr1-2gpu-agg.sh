@@ -95,7 +95,8 @@ kernels() {
   export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1 HF_HUB_OFFLINE=1 DEEPEP_NVLINK_ONLY=1
   export PYTHONPATH=$RUN/python${PYTHONPATH:+:$PYTHONPATH}
   exec python3 -m warmup.kernels "$KERNELS_DO" --manifest "$RUN/kernels.json" \
-    --folder "$SGLANG_DG_CACHE_DIR" --cache-dir /tmp/sgl-launch-archives --image ''
+    --folder "$SGLANG_DG_CACHE_DIR" --cache-dir /tmp/sgl-launch-archives --image '' \
+    ${KERNELS_TRUSTED:+--trusted $KERNELS_TRUSTED}
 }
 
 case $1 in
