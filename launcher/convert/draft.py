@@ -12,7 +12,7 @@ from launcher.config.load import dotted
 from launcher.config.names import not_to_be_set
 from launcher.convert.flags import one_line
 from launcher.convert.ledger import Ledger
-from launcher.convert.tree import Comment, Item, Section, plain
+from launcher.convert.tree import Comment, Item, Section, plain, spoken
 from launcher.plan.topology import flag
 
 
@@ -57,7 +57,7 @@ class Draft:
     gpus_per_node: int = 8
     gpus_comments: Item | None = None
     above: dict[str, tuple[Comment, ...]] = field(default_factory=dict)
-    below: tuple[Comment, ...] = ()
+    under: tuple[Comment, ...] = ()  # at the end
 
     def tree(self) -> Section:
         """The config as it is written; what is empty is left out."""
@@ -77,18 +77,19 @@ class Draft:
             "services": Section(tuple(self.services)),
             "timeouts": Section(tuple(self.timeouts)),
         }
-        parts += [Item(key, value) for key, value in mappings.items() if value.items or value.below]
+        parts += [Item(key, value) for key, value in mappings.items() if value.items]
         roles = {name: role.above for name, role in self.roles.items()}
         parts = [replace(p, above=(*self.above.get(p.key, ()), *roles.get(p.key, ()))) for p in parts]
-        return Section(tuple(parts), self.below)
+        parts[-1] = replace(parts[-1], under=self.under)
+        return Section(tuple(parts))
 
     def _role(self, role: DraftRole) -> Section:
         items = [role.workers]
-        if role.args.items or role.args.below:
+        if role.args.items:
             args = _sized(role.args, role.gpus, self.gpus_per_node)
             items.append(Item("args", args))
-        if role.env.items or role.env.below:
-            items.append(Item("env", role.env, above=role.env_above))
+        if role.env.items:
+            items.append(Item("env", role.env, above=spoken(role.env_above)))
         return Section(tuple(items))
 
 
@@ -117,7 +118,8 @@ def entry(key: str, value: Any, *sources: Item | None) -> Item:
         above, beside = (*above, *beside), []
     if len(items) > 1:
         above = tuple(sorted((c for c in above if c.text), key=lambda c: c.line))
-    return Item(key, value, above=above, beside=beside[0] if beside else None)
+    under = tuple(c for s in items for c in s.under)
+    return Item(key, value, above=above, beside=beside[0] if beside else None, under=under)
 
 
 def name_for(text: Any, ledger: Ledger, item: Item | None = None) -> str:
@@ -181,4 +183,4 @@ def env_section(section: Section, ledger: Ledger) -> Section:
             ledger.warn("kept as it is: sgl-launch fills in no variables", item)
         ledger.use(item)
         kept.append(replace(item, value=value))
-    return Section(tuple(kept), section.below)
+    return Section(tuple(kept))

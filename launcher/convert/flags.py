@@ -46,34 +46,28 @@ def convert_flags(section: Section, catalog: Catalog, ledger: Ledger) -> Flags:
     """
     owned: dict[str, Item] = {}
     out: dict[str, Item] = {}
-    waiting: tuple[Comment, ...] = ()  # comments of flags that went, for the next that stays
-    gap = False
+    waiting: tuple[Comment, ...] = ()  # comments of flags that went, for the next that stays or the last
     given = {name: _canonical(catalog, item.key) for name, item in _by_name(section).items()}
     for item in section.items:
         waiting += renamed_comments(item.above, catalog)
-        gap = gap or item.gap
-        item = replace(item, above=())
+        last = renamed_comments(item.under, catalog)
+        item = replace(item, above=(), under=())
         name = dashed(item.key)
+        kept: list[tuple[str, Any]] = []
         if name in OWNED_FLAGS:
             owned[name] = item
-            continue
-        pairs = _fate(item, name, section, catalog, ledger)
-        kept = _without_doubles(item, pairs, given, out, ledger)
-        if not kept:
-            continue
-        ledger.use(item)
+        else:
+            pairs = _fate(item, name, section, catalog, ledger)
+            kept = _without_doubles(item, pairs, given, out, ledger)
         for number, (new, value) in enumerate(kept):
-            out[new] = replace(
-                item,
-                key=new,
-                value=value,
-                above=waiting if not number else (),
-                beside=item.beside if not number else None,
-                gap=gap and not number,
-            )
-        waiting, gap = (), False
-    below = waiting + renamed_comments(section.below, catalog)
-    return Flags(Section(tuple(out.values()), below), owned)
+            ledger.use(item)
+            above, beside = ((), None) if number else (waiting, item.beside)
+            out[new] = replace(item, key=new, value=value, above=above, beside=beside)
+        waiting = (() if kept else waiting) + last
+    if out and waiting:
+        new = next(reversed(out))
+        out[new] = replace(out[new], under=waiting)
+    return Flags(Section(tuple(out.values())), owned)
 
 
 def _by_name(section: Section) -> dict[str, Item]:

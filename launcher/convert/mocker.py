@@ -50,7 +50,7 @@ def role_flags(section: Section, shape: Shape, ledger: Ledger, others: list[Item
             ledger.drop(item, reason or "it has no value that fits")
         else:
             others.append(replace(item, key=name, value=value))
-    return Flags(Section(tuple(out.values()), section.below), {})
+    return Flags(Section(tuple(out.values())), {})
 
 
 def settings(backend: Section, others: list[Item], draft: Draft, ledger: Ledger) -> None:

@@ -107,7 +107,7 @@ def _comments(recipe: Section, draft: Draft) -> None:
     for item in recipe.items:
         if home := homes.get(item.key):
             draft.above[home] = draft.above.get(home, ()) + item.above
-    draft.below = recipe.below
+    draft.under = recipe.items[-1].under
 
 
 def _roles(recipe: Section, kind: str, draft: Draft, catalog: Catalog, ledger: Ledger) -> list[Shape]:
