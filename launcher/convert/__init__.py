@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.base.errors import InputError, Place, Problem
-from launcher.catalog import Catalog, CatalogError, load, nearest_version
+from launcher.catalog.catalog import Catalog, load
+from launcher.catalog.releases import CatalogError, nearest_version
 from launcher.config.load import Source, validate
 from launcher.config.yamlpos import parse
 from launcher.convert.draft import Draft, problem

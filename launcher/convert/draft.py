@@ -8,12 +8,12 @@ from typing import Any
 
 from launcher.base.counting import counted
 from launcher.base.errors import InputError, Problem
+from launcher.catalog.given import Flags
 from launcher.config.load import dotted
 from launcher.config.names import not_to_be_set
 from launcher.convert.flags import one_line
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section, plain, spoken
-from launcher.plan.topology import flag
 
 
 @dataclass
@@ -29,12 +29,9 @@ class DraftRole:
     @property
     def gpus(self) -> int:
         """GPUs of one worker by its sizes; 0 when a size is not a whole number above 0."""
-        args = {item.key: plain(item.value) for item in self.args.items}
-        sizes = [flag(args, name, 1) for name in ("tp-size", "pp-size", "dp-size")]
-        if any(not isinstance(s, int) or isinstance(s, bool) or s < 1 for s in sizes):
-            return 0
-        tp, pp, dp = sizes
-        return tp * pp * (1 if args.get("enable-dp-attention") is True else dp)
+        flags = Flags(plain(self.args))
+        sizes = (flags.get(name, 1) for name in ("tp-size", "pp-size", "dp-size"))
+        return 0 if any(not isinstance(s, int) or isinstance(s, bool) or s < 1 for s in sizes) else flags.gpus
 
 
 @dataclass
