@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make or refresh the catalogues of SGLang's flags in launcher/catalog/data/.
+"""Make or refresh the catalogues of SGLang's flags in launcher/catalog/data/flags.json.
 
     tools/make_catalog.py --python /opt/sglang/bin/python 0.5.23 0.5.16    write them
     tools/make_catalog.py --python … --check 0.5.23     compare only; status 1 if one differs
@@ -19,8 +19,8 @@ kept in the catalogue under "stood_in"; so far it has been torchvision (its CUDA
 build does not load beside a CPU build of torch) and, for 0.4.6, three functions
 of triton.runtime.cache. Neither has a part in any flag.
 
-The result is one JSON object with one flag a line, so that a refresh is readable
-as a diff. Its form is documented in launcher/catalog/__init__.py.
+The file has a line for each form that a flag has had, so that a refresh is readable
+as a diff. Its form is documented in launcher/catalog/releases.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRACT = ROOT / "launcher" / "catalog" / "extract.py"
-DATA = ROOT / "launcher" / "catalog" / "data"
+sys.path.insert(0, str(ROOT))
+
+from launcher.catalog.releases import DATA, order, rows  # noqa: E402
 
 # Seconds: an import takes 5 to 10 s, more on a cold disk or a busy machine.
 EXTRACT_TIMEOUT = 300
@@ -84,27 +86,43 @@ def read_wheel(python: str, version: str, wheels: Path) -> dict[str, Any]:
     return catalogue
 
 
-def to_text(catalogue: dict[str, Any]) -> str:
-    """The file's text: keys in a fixed order, one flag a line."""
+def put(catalogue: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """The file's object with one version's flags in it, in place of those that it has."""
+    every = {v: list(rows(v, data)) for v in data["versions"]}
+    every[catalogue["version"]] = catalogue["flags"]
+    stood_in = {**data["versions"], catalogue["version"]: catalogue["stood_in"]}
+    known = sorted(every, key=order)
+    found: dict[str, list[int]] = {}  # a flag's form -> the versions that have it, by number
+    for number, version in enumerate(known):
+        for flag in every[version]:
+            found.setdefault(json.dumps(flag), []).append(number)
+    lines = []
+    for form, numbers in found.items():
+        starts = [n for n in numbers if n - 1 not in numbers]
+        ends = [n for n in numbers if n + 1 not in numbers]
+        for first, last in zip(starts, ends, strict=True):
+            until = {} if last == len(known) - 1 else {"to": known[last]}
+            lines.append((first, {"from": known[first], **until, **json.loads(form)}))
+    lines.sort(key=lambda line: (line[1]["names"][0], line[0]))
+    return {"versions": {v: stood_in[v] for v in known}, "flags": [flag for _, flag in lines]}
+
+
+def to_text(data: dict[str, Any]) -> str:
+    """The file's text: keys in a fixed order, one form of a flag a line."""
 
     def dense(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"), sort_keys=False, ensure_ascii=True)
 
-    lines = [
-        "{" + f'"version":{dense(catalogue["version"])},',
-        f'"stood_in":{dense(catalogue["stood_in"])},',
-        '"flags":[',
-    ]
-    flags = [dense(flag) for flag in catalogue["flags"]]
-    return "\n".join(lines) + "\n" + ",\n".join(flags) + "\n]}\n"
+    flags = ",\n".join(map(dense, data["flags"]))
+    return f'{{"versions":{dense(data["versions"])},\n"flags":[\n{flags}\n]}}\n'
 
 
 def names(version: str) -> set[str]:
     """Every name a shipped catalogue knows."""
-    path = DATA / f"{version}.json"
-    if not path.exists():
-        raise RuntimeError(f"there is no catalogue {path}; make it first")
-    return {name for flag in json.loads(path.read_text())["flags"] for name in flag["names"]}
+    data = json.loads(DATA.read_text())
+    if version not in data["versions"]:
+        raise RuntimeError(f"there is no catalogue of SGLang {version} in {DATA}; make it first")
+    return {name for flag in rows(version, data) for name in flag["names"]}
 
 
 def main() -> int:
@@ -130,15 +148,13 @@ def main() -> int:
             wheels = options.wheels or Path(scratch)
             wheels.mkdir(parents=True, exist_ok=True)
             for version in options.versions:
-                text = to_text(read_wheel(options.python, version, wheels))
-                path = DATA / f"{version}.json"
-                same = path.exists() and path.read_text() == text
-                changed += not same
-                if not same and not options.check:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(text)
-                verdict = "unchanged" if same else "differs" if options.check else "written"
-                print(f"{version}: {verdict}, {len(text)} bytes")
+                before = DATA.read_text()
+                text = to_text(put(read_wheel(options.python, version, wheels), json.loads(before)))
+                changed += text != before
+                if not options.check:
+                    DATA.write_text(text)
+                verdict = "unchanged" if text == before else "differs" if options.check else "written"
+                print(f"{version}: {verdict}, {len(text)} bytes in all")
         return 1 if changed and options.check else 0
     except RuntimeError as error:
         print(f"make_catalog: {error}", file=sys.stderr)

@@ -2,26 +2,139 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from launcher.catalog.flags import CatalogError, Flag, Problem, bare, check_value
-from launcher.catalog.lookup import BY_OLD_NAME, Lookup, all_names, dashed, flags_from, flags_of, history
-from launcher.catalog.releases import order
-from launcher.catalog.renames import CARRY, RENAMES
+from launcher.catalog.flags import Flag, Problem, flags_of
+from launcher.catalog.given import Flags, dashed
+from launcher.catalog.releases import CatalogError, history, order
+from launcher.catalog.renames import ValueOf, renames
+from launcher.catalog.values import bare, check_value
 
 
-class Catalog(Lookup):
-    """The flags of one SGLang version, and its judgement of arguments."""
+@dataclass(frozen=True)
+class Instead:
+    """What to write in place of a flag: `pairs` of names and values, or else `note` says what to do. The flags
+    `gone` go with it."""
+
+    pairs: tuple[tuple[str, Any], ...] = ()
+    gone: str = ""
+    note: str = ""
+
+
+class Catalog:
+    """The flags of one SGLang version, found by whatever name argparse would take for them."""
+
+    def __init__(self, version: str, flags: Sequence[Flag], source: str = "") -> None:
+        self.version = version
+        self.flags = tuple(flags)
+        # How messages name it.
+        self.title = f"SGLang {version}" + (f" in {source}" if source else "")
+        self.by_name = {name: flag for flag in self.flags for name in flag.names}
+        try:
+            self.place = order(version)
+        except CatalogError:
+            # An SGLang installed from a checkout may have no version; take it for a new one.
+            self.place = (10**6, 0, 0, 0, 0)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], source: str = "") -> Catalog:
         """A catalogue from extract.py's object. Raises CatalogError if it isn't one."""
-        flags = flags_from(data)
-        if "version" not in data:
-            raise CatalogError("not a catalogue of SGLang's flags: it names no version")
-        return cls(str(data["version"]), flags, source)
+        try:
+            return cls(str(data["version"]), [Flag.from_json(row) for row in data["flags"]], source)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CatalogError(f"not a catalogue of SGLang's flags: {error!r}") from error
+
+    def __contains__(self, name: str) -> bool:
+        return dashed(name) in self.by_name
+
+    def flag(self, name: str) -> Flag | None:
+        """The flag that `name` is, or that argparse would take it for; None if there is none.
+
+        `name` may be dashed or underscored, an alias, or an unambiguous beginning.
+        """
+        name = dashed(name)
+        if name in self.by_name:
+            return self.by_name[name]
+        # A name of another version that happens to begin a name of this one is not meant as that.
+        if history(name) or name in renames():
+            return None
+        candidates = self.beginning(name)
+        return self.by_name[candidates[0]] if len(candidates) == 1 else None
+
+    def canonical(self, name: str) -> str | None:
+        """The dashed canonical long name: tp-size for tensor_parallel_size, tp-size and tp.
+
+        None for a name that this version doesn't know, or that is short for several.
+        """
+        flag = self.flag(name)
+        return flag.name if flag else None
+
+    def beginning(self, name: str) -> list[str]:
+        """Names that argparse would take `name` for.
+
+        Counted by name, not by flag: Python up to 3.12 calls two names of one flag ambiguous.
+        """
+        return sorted(n for n in self.by_name if name and n.startswith(name))
+
+    def nearest(self, name: str, most: int = 3) -> list[str]:
+        """Up to `most` names most like `name`, the nearest first; one per flag."""
+        import difflib
+
+        name = dashed(name).lower()
+        words = set(name.split("-"))
+        scored = []
+        for known, flag in self.by_name.items():
+            score = difflib.SequenceMatcher(None, name, known).ratio()
+            theirs = set(known.split("-"))
+            # The same words in another order, or one too many, are as near as a typo.
+            overlap = len(words & theirs) / len(words | theirs)
+            if len(words & theirs) > 1 and overlap >= 0.5:
+                score = max(score, 0.6 + 0.35 * overlap)
+            if score >= 0.72:
+                scored.append((-score, known, flag.name))
+        scored.sort()
+        best = scored[0][0] if scored else 0.0
+        # Only what is about as near as the nearest.
+        found = {flag: known for score, known, flag in reversed(scored) if score <= best + 0.08}
+        return sorted(found.values(), key=[known for _, known, _ in scored].index)[:most]
+
+    def instead(self, name: str, value: Any, args: Mapping[str, Any]) -> Instead:
+        """What this version has in place of a flag that is among `args`; nothing where nobody knows.
+
+        Renames are followed until this version has all the names, and not as deprecated ones if it can be helped.
+        """
+        given = Flags(args)
+        pairs, gone = [(self.canonical(name) or dashed(name), value)], ""
+        for _ in renames():
+            old = {n: renames()[n] for n, _ in pairs if not self._is_current(n) and n in renames()}
+            if not old:
+                break
+            if value is False:
+                return Instead(note="Leave it out: it is off by default")
+            if note := next((r.note for r in old.values() if not r.becomes), ""):
+                return Instead(note=note)
+            gone = next((r.moved for r in old.values() if r.moved), gone)
+            pairs = [new for n, v in pairs for new in (old[n].pairs(v, given) if n in old else [(n, v)])]
+        if all(n in self.by_name for n, _ in pairs) and pairs[0][0] != dashed(name):
+            return Instead(tuple(pairs), gone)
+        return self._before(dashed(name), value)
+
+    def _is_current(self, name: str) -> bool:
+        return name in self.by_name and self.by_name[name].deprecated is None
+
+    def _before(self, name: str, value: Any) -> Instead:
+        """What this version called a flag that was renamed later."""
+        for old in (r for r in renames().values() if name in r.becomes and len(r.becomes) == 1):
+            how = old.becomes[name]
+            switch = isinstance(how, dict) or (how is not None and how == value)
+            if (how is None or switch) and old.old in self.by_name and name not in self.by_name:
+                more = ((old.moved, value),) if old.moved else ()
+                return Instead((*more, (old.old, True if switch else value)))
+        return Instead()
 
     def check(self, args: Mapping[str, Any]) -> list[Problem]:
         """Everything there is to say about `args`, in their order.
@@ -34,160 +147,104 @@ class Catalog(Lookup):
         seen: dict[str, str] = {}
         for key, value in args.items():
             key = str(key)
-            found = self._check_one(key, value, args)
-            flag = self.flag(key)
-            if flag is not None:
-                if flag.name in seen:
-                    found.append(
-                        Problem(
-                            key,
-                            "twice",
-                            f"it is the same flag as {seen[flag.name]}, which is set too",
-                            f"Keep one of them; its usual name is {flag.name}",
-                        )
-                    )
-                seen.setdefault(flag.name, key)
-            problems += found
+            problems += self._check_one(key, value, args)
+            name = self.canonical(key)
+            if name in seen:
+                message = f"it is the same flag as {seen[name]}, which is set too"
+                advice = f"Keep one of them; its usual name is {name}"
+                problems.append(Problem(key, "twice", message, advice))
+            elif name is not None:
+                seen[name] = key
         return problems
 
     def _check_one(self, key: str, value: Any, args: Mapping[str, Any]) -> list[Problem]:
         name = dashed(key)
-        flag = self.by_name.get(name)
         if key.startswith("-"):
-            message = "flags are written without the leading dashes"
-            return [Problem(key, "unknown", message, f"Write {name}")]
-        if flag is not None:
-            state = self._check_state(key, flag, value, args)
-            if state is not None and state.is_error:
-                return [state]  # its value no longer matters
-            bad = check_value(flag, key, value)
-            return [p for p in (state, bad) if p]
-        other = self._other_version(key, name, value, args)
-        if other is not None:
-            return [other]
+            return [Problem(key, "unknown", "flags are written without the leading dashes", f"Write {name}")]
+        said: Problem | None
+        if name in self.by_name:
+            said = self._check_state(key, self.by_name[name], value, args)
+            if said is not None and said.is_error:
+                return [said]  # its value no longer matters
+            return [p for p in (said, check_value(self.by_name[name], key, value)) if p]
+        if said := self._other_version(key, name, value, args):
+            return [said]
         candidates = self.beginning(name)
         if len(candidates) == 1:
-            flag = self.by_name[candidates[0]]
-            short = Problem(
-                key,
-                "abbreviated",
-                f"it is short for {candidates[0]}",
-                f"Write {candidates[0]}: a later version may have other flags that begin so",
-            )
-            bad = check_value(flag, key, value)
-            return [short, bad] if bad else [short]
+            advice = f"Write {candidates[0]}: a later version may have other flags that begin so"
+            said = Problem(key, "abbreviated", f"it is short for {candidates[0]}", advice)
+            bad = check_value(self.by_name[candidates[0]], key, value)
+            return [said, bad] if bad else [said]
         if candidates:
-            shown = ", ".join(candidates[:6])
-            if len(candidates) > 6:
-                shown += f" and {len(candidates) - 6} more"
+            more = f" and {len(candidates) - 6} more" if len(candidates) > 6 else ""
+            shown = ", ".join(candidates[:6]) + more
             return [Problem(key, "ambiguous", f"it is short for {shown}", "Write the whole name")]
-        return [self._unknown(key, name)]
-
-    def _unknown(self, key: str, name: str) -> Problem:
-        near = self.nearest(name)
-        if near:
+        advice = "Look for its name in `python -m sglang.launch_server --help` of this version"
+        if near := self.nearest(name):
             advice = "Did you mean " + " or ".join(near) + "?"
-        else:
-            advice = "Look for its name in `python -m sglang.launch_server --help` of this version"
-        return Problem(key, "unknown", f"{self.title} has no such flag", advice)
+        return [Problem(key, "unknown", f"{self.title} has no such flag", advice)]
 
     def _check_state(self, key: str, flag: Flag, value: Any, args: Mapping[str, Any]) -> Problem | None:
         if flag.deprecated is None or (flag.is_switch and value is False):
             return None
-        if flag.name == "enable-dp-attention":
-            advice = self._dp_attention(args)
-        else:
-            advice = self._instead(flag.name, value)
-        if not advice and flag.deprecated:
-            advice = "Use " + re.sub(r"--", "", flag.deprecated).replace("=", ": ")
+        advice = self._advice(self.instead(key, value, args))
+        if not advice:
+            said = flag.deprecated.replace("--", "").replace("=", ": ")
+            advice = f"Use {said}" if said else "Leave it out"
         if flag.refused:
-            message = f"{self.title} knows it but refuses to start with it"
-            return Problem(key, "gone", message, advice or "Leave it out")
+            return Problem(key, "gone", f"{self.title} knows it but refuses to start with it", advice)
         if flag.inert:
-            message = f"{self.title} accepts it and then ignores it"
-            return Problem(key, "ignored", message, advice or "Leave it out")
-        message = f"{self.title} still accepts it, but a later version will not"
-        return Problem(key, "deprecated", message, advice or "Leave it out")
+            return Problem(key, "ignored", f"{self.title} accepts it and then ignores it", advice)
+        return Problem(key, "deprecated", f"{self.title} still accepts it, but a later version will not", advice)
 
     def _other_version(self, key: str, name: str, value: Any, args: Mapping[str, Any]) -> Problem | None:
         """What other versions tell about a name that this one lacks; None if nothing."""
         known = history(name)
         older = [v for v in known if order(v) < self.place]
         newer = [v for v in known if order(v) > self.place]
-        if name in BY_OLD_NAME and (older or not newer):
-            advice = self._instead(name, value)
-            message = f"{self.title} no longer has it"
-            if advice and BY_OLD_NAME[name].becomes:
-                return Problem(key, "renamed", message, advice)
-            return Problem(key, "gone", message, advice or "Leave it out")
+        instead = self.instead(name, value, args)
+        if name in renames() and (older or not newer):
+            kind = "renamed" if renames()[name].becomes and self._advice(instead) else "gone"
+            return Problem(key, kind, f"{self.title} no longer has it", self._advice(instead) or "Leave it out")  # type: ignore[arg-type]
         if older:
-            successor = self._said_to_use(name, older[-1])
             message = f"{self.title} no longer has it; {older[-1]} did"
-            if successor:
+            if successor := self._said_to_use(name, older[-1]):
                 return Problem(key, "renamed", message, f"Use {successor}")
-            near = [n for n in self.nearest(name) if n not in all_names(older[-1])]
-            advice = "Leave it out" + (f", or see {' or '.join(near)}" if near else "")
-            return Problem(key, "gone", message, advice)
+            near = [n for n in self.nearest(name) if older[-1] not in history(n)]
+            return Problem(key, "gone", message, "Leave it out" + (f", or see {' or '.join(near)}" if near else ""))
         if newer:
             message = f"{self.title} does not have it yet; {newer[0]} does"
-            advice = self._before(name, value) or f"Leave it out, or use SGLang {newer[0]} or later"
+            advice = self._advice(instead) or f"Leave it out, or use SGLang {newer[0]} or later"
             return Problem(key, "later", message, advice)
         return None
 
-    def _instead(self, name: str, value: Any) -> str:
-        """What to write in place of a flag of RENAMES, followed until this version knows it."""
-        for _ in range(len(RENAMES)):
-            rename = BY_OLD_NAME.get(name)
-            if rename is None:
-                return ""
-            if not rename.becomes:
-                return rename.note
-            pairs = [(n, value if v is CARRY else v) for n, v in rename.becomes]
-            if all(n in self.by_name for n, _ in pairs):
-                return self._write(pairs, value)
-            name, value = pairs[0]
-        return ""
-
-    def _write(self, pairs: Sequence[tuple[str, Any]], value: Any) -> str:
-        if value is False:
-            return "Leave it out: it is off by default"
+    def _advice(self, instead: Instead) -> str:
         lines = []
-        for name, new in pairs:
+        for name, value in instead.pairs:
             flag = self.by_name[name]
-            if isinstance(new, bool) and not flag.is_switch:
-                new = None
-            if new is None or check_value(flag, name, new) is not None:
+            if isinstance(value, bool) and not flag.is_switch:
+                value = None
+            if isinstance(value, ValueOf):
+                lines.append(f"{name} with the value of {value}")
+            elif value is None or check_value(flag, name, value) is not None:
                 choices = ", ".join(bare(c) for c in flag.choices)
                 lines.append(name + (f" with one of {choices}" if choices else ""))
             else:
-                lines.append(f"{name}: {bare(new).lower() if new is True else bare(new)}")
-        return "Write " + " and ".join(lines)
-
-    def _before(self, name: str, value: Any) -> str:
-        """What this version called a flag that was renamed later."""
-        if name == "attn-dp-size" and "enable-dp-attention" in self.by_name:
-            return f"Write dp-size: {bare(value)} and enable-dp-attention: true"
-        for rename in RENAMES:
-            old = self.by_name.get(rename.old)
-            if old is None or len(rename.becomes) != 1:
-                continue
-            new, fixed = rename.becomes[0]
-            if new == name and (fixed is CARRY or fixed == value):
-                return self._write([(old.name, True if old.is_switch else value)], True)
-        return ""
-
-    def _dp_attention(self, args: Mapping[str, Any]) -> str:
-        # SGLang moves dp-size to attn-dp-size when it sees the old switch; dp-size then counts
-        # replicas, each with GPUs of its own.
-        size = next((v for k, v in args.items() if self.canonical(str(k)) == "dp-size"), None)
-        if size is None:
-            return "Write attn-dp-size with the number of attention groups, and no dp-size"
-        return f"Write attn-dp-size: {bare(size)} in place of it and of dp-size"
+                lines.append(f"{name}: {bare(value).lower() if value is True else bare(value)}")
+        beside = f" in place of it and of {instead.gone}" if instead.gone else ""
+        return "Write " + " and ".join(lines) + beside if lines else instead.note
 
     def _said_to_use(self, name: str, version: str) -> str:
         """The successor that an earlier version's own help names, if this version has it."""
         said = next((f.deprecated for f in flags_of(version) if name in f.names), None) or ""
         found = re.match(r"--([\w-]+)", said)
-        if found and found.group(1) in self.by_name:
-            return said[2:].replace("=", ": ")
-        return ""
+        return said[2:].replace("=", ": ") if found and found.group(1) in self.by_name else ""
+
+
+@functools.cache
+def load(version: str) -> Catalog:
+    """The catalogue of exactly `version`.
+
+    Raises CatalogError, naming the versions there are, if it has none; see nearest_version().
+    """
+    return Catalog(version, flags_of(version))

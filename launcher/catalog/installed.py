@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from launcher.catalog.catalog import Catalog
-from launcher.catalog.flags import CatalogError
+from launcher.catalog.releases import CatalogError
 
 EXTRACT = Path(__file__).parent / "extract.py"
 

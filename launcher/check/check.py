@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from launcher.base.errors import InputError
-from launcher.catalog import Catalog, CatalogError, dashed, load, nearest_version, versions
+from launcher.catalog.catalog import Catalog, load
+from launcher.catalog.given import dashed
+from launcher.catalog.releases import CatalogError, nearest_version, versions
 from launcher.check.cross import Facts, cross_checks
 from launcher.check.dynamo_flags import dynamo_catalog
 from launcher.check.findings import Finding, errors, in_order

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.catalog import Catalog
+from launcher.catalog.catalog import Catalog
+from launcher.catalog.given import Flags
 from launcher.check.findings import Finding, Level
 from launcher.check.model import ModelFacts
 from launcher.config import Config, Source
 from launcher.plan.model import Cluster, Plan
-from launcher.plan.topology import flag, spelling
 
 
 @dataclass(frozen=True)
@@ -25,42 +26,28 @@ class Facts:
     cluster: Cluster
     plan: Plan | None = None
 
+    @functools.cached_property
+    def flags(self) -> dict[str, Flags]:
+        """Each role's flags."""
+        return {name: Flags(role.args) for name, role in self.config.roles.items()}
+
     def value(self, role: str, name: str, default: Any = None) -> Any:
-        """A flag of a role by its usual name, whichever of its names it has in the config."""
-        args = self.config.roles[role].args
-        found = flag(args, name)
-        if found is None:
-            found = next((v for k, v in args.items() if self.catalog.canonical(k) == name), default)
-        return found
+        """A flag of a role by its usual name of today, whichever of its names it has in the config."""
+        return self.flags[role].get(name, default)
 
     def number(self, role: str, name: str, default: int = 1) -> int:
         """A flag that is a whole number above 0; the default for anything else (said elsewhere)."""
-        value = self.value(role, name, default)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
+        return self.flags[role].number(name, default)
 
     def on(self, role: str, name: str) -> bool:
-        return self.value(role, name) is True
-
-    def written(self, role: str, name: str) -> str:
-        """The flag as the config spells it."""
-        args = self.config.roles[role].args
-        here = spelling(args, name)
-        if here in args:
-            return here
-        return next((k for k in args if self.catalog.canonical(k) == name), name)
+        return self.flags[role].on(name)
 
     def at(self, level: Level, message: str, role: str, name: str) -> Finding:
-        """A finding at a role's flag."""
-        return Finding(level, self.source.problem(message, role, "args", self.written(role, name)))
+        """A finding at a role's flag, as the config spells it."""
+        return Finding(level, self.source.problem(message, role, "args", self.flags[role].written(name)))
 
     def deepep(self, role: str) -> bool:
-        return self.value(role, "moe-a2a-backend") == "deepep" or self.on(role, "enable-deepep-moe")
-
-    def attention_groups(self, role: str) -> int:
-        """DP attention's groups; 1 without it."""
-        if self.value(role, "attn-dp-size") is not None:
-            return self.number(role, "attn-dp-size")
-        return self.number(role, "dp-size") if self.on(role, "enable-dp-attention") else 1
+        return self.value(role, "moe-a2a-backend") == "deepep"
 
     def experts_over(self, role: str) -> int:
         """Over how many GPUs a layer's experts are spread: DeepEP sets ep-size to tp-size."""
@@ -194,8 +181,8 @@ def dispatch_tokens(x: Facts) -> Iterator[Finding]:
             continue
         text = its.env.get(DISPATCH) or x.config.env.get(DISPATCH) or "128"
         limit = int(text) if text.isdecimal() else 128
-        for name in ("cuda-graph-bs-decode", "cuda-graph-max-bs", "cuda-graph-bs", "cuda-graph-max-bs-decode"):
-            value = x.config.roles[role].args.get(name)
+        for name in ("cuda-graph-bs-decode", "cuda-graph-max-bs-decode"):
+            value = x.value(role, name)
             sizes = value if isinstance(value, list) else [value]
             most = max((v for v in sizes if isinstance(v, int) and not isinstance(v, bool)), default=0)
             if x.on(role, "enable-two-batch-overlap"):
@@ -210,7 +197,7 @@ def dispatch_tokens(x: Facts) -> Iterator[Finding]:
 
 def dp_attention(x: Facts) -> Iterator[Finding]:
     for role in x.config.roles:
-        groups = x.attention_groups(role)
+        groups = x.flags[role].attention_groups
         if x.on(role, "enable-dp-attention") and groups == 1:
             message = "does nothing without a dp-size above 1"
             yield x.at("warning", message, role, "enable-dp-attention")
@@ -231,7 +218,7 @@ def chunked_prefill(x: Facts) -> Iterator[Finding]:
         size = x.value(role, "chunked-prefill-size")
         if role == "decode" or not isinstance(size, int) or isinstance(size, bool) or size < 1:
             continue
-        groups, page = x.attention_groups(role), x.number(role, "page-size")
+        groups, page = x.flags[role].attention_groups, x.number(role, "page-size")
         each = size // groups
         shared = f" / {groups} DP attention groups = {each}" if groups > 1 else ""
         if each % page or each < 1:
@@ -255,8 +242,8 @@ def fractions(x: Facts) -> Iterator[Finding]:
 
 def parsers(x: Facts) -> Iterator[Finding]:
     """Dynamo refuses both its own tool-call parser and SGLang's."""
-    for role, its in x.config.roles.items():
-        if x.config.engine == "dynamo" and {"tool-call-parser", "dyn-tool-call-parser"} <= set(its.args):
+    for role, flags in x.flags.items():
+        if x.config.engine == "dynamo" and {"tool-call-parser", "dyn-tool-call-parser"} <= set(flags):
             message = "Dynamo takes this or dyn-tool-call-parser, not both; keep dyn-tool-call-parser"
             yield x.at("error", message, role, "tool-call-parser")
 

@@ -6,7 +6,8 @@ Read from its two argument groups, DynamoRuntimeArgGroup and DynamoSGLangArgGrou
 
 from __future__ import annotations
 
-from launcher.catalog import Catalog, Flag
+from launcher.catalog.catalog import Catalog
+from launcher.catalog.flags import Flag
 
 VERSION = "1.4.2"
 

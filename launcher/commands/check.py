@@ -37,7 +37,8 @@ def command(
     Errors stop a deployment (exit status 2), warnings may be meant (exit status 0).
     """
     from launcher.base.errors import InputError
-    from launcher.catalog import CatalogError, installed_catalog
+    from launcher.catalog.installed import installed_catalog
+    from launcher.catalog.releases import CatalogError
     from launcher.check import check_config
 
     if version and installed:

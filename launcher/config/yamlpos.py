@@ -61,20 +61,21 @@ for _name, _regexp, _first in (
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(_regexp), list(_first))
 
 
-def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, Place]]:
-    """Parse one YAML document.
+def parse(text: str, source: str, builder: Builder | None = None) -> tuple[Any, dict[KeyPath, Place]]:
+    """Parse one YAML document, by the rules of `builder` if one is given.
 
     Returns the data, with texts as the keys of mappings and nothing shared between aliases, and the
     place of each key path (of a mapping's value: its key's place). Raises InputError for text that
     is not YAML, an unknown tag, or a key given twice.
     """
+    builder = builder or Builder(source)
     if bad := _NOT_TEXT.search(text):
         before = text[: bad.start()]
         place = Place(source, before.count("\n") + 1, bad.start() - before.rfind("\n"))
         raise InputError(Problem(f"a character that YAML does not allow (U+{ord(bad[0]):04X}); remove it", place))
     try:
         check_depth(text, source)
-        loader = _Loader(text)
+        loader = builder.loader(text)
         try:
             node = loader.get_single_node()
         finally:
@@ -89,7 +90,6 @@ def parse(text: str, source: str) -> tuple[Any, dict[KeyPath, Place]]:
         raise InputError(Problem(f"not valid YAML: {what}{advice and '; ' + advice}", place)) from None
     except yaml.YAMLError as e:
         raise InputError(Problem(f"not valid YAML: {' '.join(str(e).split())}", Place(source))) from None
-    builder = _Builder(source)
     return (None if node is None else builder.build(node, (), ())), builder.places
 
 
@@ -146,8 +146,10 @@ def _check_events(text: str, source: str) -> Any:
     return None
 
 
-class _Builder:
+class Builder:
     """Turns YAML nodes into plain data, and notes where each key stands."""
+
+    loader: Any = _Loader
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -158,11 +160,11 @@ class _Builder:
         """The node's value; `inside` are the nodes that it stands in."""
         self._count += 1
         if self._count > _MAX_NODES:
-            raise self._error("the anchors expand to too much", node)
+            raise self.error("the anchors expand to too much", node)
         if any(node is outer for outer in inside):  # an alias that contains itself would never end
-            raise self._error("an anchor refers to itself", node)
+            raise self.error("an anchor refers to itself", node)
         if len(inside) > _MAX_DEPTH:
-            raise self._error(f"nested deeper than {_MAX_DEPTH} levels", node)
+            raise self.error(f"nested deeper than {_MAX_DEPTH} levels", node)
         self.places.setdefault(path, _place(node, self.source))
         inside = (*inside, node)
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
@@ -170,8 +172,8 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
             return [self.build(item, (*path, index), inside) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node)
-        raise self._error(f"the tag {_tag(node)} has no meaning here; remove it", node)
+            return self.scalar(node)
+        raise self.error(f"the tag {_tag(node)} has no meaning here; remove it", node)
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath, inside: tuple[yaml.Node, ...]) -> dict[str, Any]:
         merged: dict[str, Any] = {}
@@ -181,19 +183,24 @@ class _Builder:
             if key_node.tag == _TAG + "merge":
                 for other in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                     if not isinstance(other, yaml.MappingNode):
-                        raise self._error("<< takes a mapping, or a list of mappings", other)
+                        raise self.error("<< takes a mapping, or a list of mappings", other)
                     merged = {**self.build(other, path, inside), **merged}
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise self._error("a key must be plain text", key_node)
+                raise self.error("a key must be plain text", key_node)
             key = str(key_node.value)
             if key in own:
-                raise self._error("this key stands twice; keep one", key_node, key)
+                self.twice(key_node, (*path, key))
+                del own[key]
             self.places.setdefault((*path, key), _place(key_node, self.source))
             own[key] = self.build(value, (*path, key), inside)
         return {**merged, **own} if merged else own
 
-    def _scalar(self, node: yaml.ScalarNode) -> Any:
+    def twice(self, node: yaml.Node, path: KeyPath) -> None:
+        """A key of the mapping is there already."""
+        raise self.error("this key stands twice; keep one", node, path[-1])
+
+    def scalar(self, node: yaml.ScalarNode) -> Any:
         kind, text = node.tag.removeprefix(_TAG), str(node.value)
         if kind in ("str", "merge"):
             return text
@@ -205,13 +212,13 @@ class _Builder:
             try:
                 value = _int(text) if kind == "int" else _number(text)
             except ValueError:
-                raise self._error(f"{text[:40]!r} is not a number", node) from None
+                raise self.error(f"{text[:40]!r} is not a number", node) from None
             if value is None:
-                raise self._error("this number is too large", node)
+                raise self.error("this number is too large", node)
             return value
-        raise self._error(f"the tag {_tag(node)} has no meaning here; remove it", node)
+        raise self.error(f"the tag {_tag(node)} has no meaning here; remove it", node)
 
-    def _error(self, message: str, node: yaml.Node, key: str = "") -> InputError:
+    def error(self, message: str, node: yaml.Node, key: str = "") -> InputError:
         return InputError(Problem(message, _place(node, self.source), key))
 
 

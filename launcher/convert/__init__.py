@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.base.errors import InputError, Place, Problem
-from launcher.catalog import Catalog, CatalogError, load, nearest_version
+from launcher.catalog.catalog import Catalog, load
+from launcher.catalog.releases import CatalogError, nearest_version
 from launcher.config.load import Source, validate
 from launcher.config.yamlpos import parse
 from launcher.convert.draft import Draft, problem
@@ -31,7 +32,7 @@ from launcher.convert.ledger import Ledger, Note
 from launcher.convert.reader import read, read_text
 from launcher.convert.recipe import convert_recipe
 from launcher.convert.service import convert_service
-from launcher.convert.tree import Comment, Item, Section
+from launcher.convert.tree import Comment, Item, Section, spoken
 from launcher.convert.variants import choose, first_of_sweep, has_variants, selected, variants
 from launcher.convert.writer import flow, render
 from launcher.plan.make import make_plan
@@ -70,15 +71,14 @@ def convert_text(text: str, source: str, variant: str | None = None, sglang: str
     catalog = _catalog(sglang)
     root, doubles = read(text, source)
     ledger = Ledger()
-    for item in doubles:
-        ledger.notes.append(Note("dropped", "given again below, which counts", item.path, item.place))
+    ledger.notes += [Note("dropped", "given again below, which counts", *double) for double in doubles]
     kind = kind_of(root, source)
     if kind == "service":
         if variant is not None:
             raise InputError(Problem("a service file has no variants", Place(source)))
         head, part = _without_head(root.items[0].above, root)
         draft, shapes = convert_service(part, Path(source).stem, catalog, ledger)
-        what, draft.below = "Dynamo service file", root.below
+        what, draft.under = "Dynamo service file", root.items[-1].under
     else:
         what, part, head, draft, shapes = _recipe(root, source, variant, catalog, ledger)
     ledger.settle(root)
@@ -117,7 +117,7 @@ def _recipe(
         key = chosen.selector.split("[")[0]
         own = root.get(key)
         if own is not None and own is not root.items[0]:
-            head += own.above
+            head += spoken(own.above)
         ledger.use(root.get("schema"), root.get(key, "name"))
     elif variant is not None:
         raise InputError(Problem("the file has no variants", Place(source)))

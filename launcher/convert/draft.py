@@ -8,12 +8,12 @@ from typing import Any
 
 from launcher.base.counting import counted
 from launcher.base.errors import InputError, Problem
+from launcher.catalog.given import Flags
 from launcher.config.load import dotted
 from launcher.config.names import not_to_be_set
 from launcher.convert.flags import one_line
 from launcher.convert.ledger import Ledger
-from launcher.convert.tree import Comment, Item, Section, plain
-from launcher.plan.topology import flag
+from launcher.convert.tree import Comment, Item, Section, plain, spoken
 
 
 @dataclass
@@ -29,12 +29,9 @@ class DraftRole:
     @property
     def gpus(self) -> int:
         """GPUs of one worker by its sizes; 0 when a size is not a whole number above 0."""
-        args = {item.key: plain(item.value) for item in self.args.items}
-        sizes = [flag(args, name, 1) for name in ("tp-size", "pp-size", "dp-size")]
-        if any(not isinstance(s, int) or isinstance(s, bool) or s < 1 for s in sizes):
-            return 0
-        tp, pp, dp = sizes
-        return tp * pp * (1 if args.get("enable-dp-attention") is True else dp)
+        flags = Flags(plain(self.args))
+        sizes = (flags.get(name, 1) for name in ("tp-size", "pp-size", "dp-size"))
+        return 0 if any(not isinstance(s, int) or isinstance(s, bool) or s < 1 for s in sizes) else flags.gpus
 
 
 @dataclass
@@ -57,7 +54,7 @@ class Draft:
     gpus_per_node: int = 8
     gpus_comments: Item | None = None
     above: dict[str, tuple[Comment, ...]] = field(default_factory=dict)
-    below: tuple[Comment, ...] = ()
+    under: tuple[Comment, ...] = ()  # at the end
 
     def tree(self) -> Section:
         """The config as it is written; what is empty is left out."""
@@ -77,18 +74,19 @@ class Draft:
             "services": Section(tuple(self.services)),
             "timeouts": Section(tuple(self.timeouts)),
         }
-        parts += [Item(key, value) for key, value in mappings.items() if value.items or value.below]
+        parts += [Item(key, value) for key, value in mappings.items() if value.items]
         roles = {name: role.above for name, role in self.roles.items()}
         parts = [replace(p, above=(*self.above.get(p.key, ()), *roles.get(p.key, ()))) for p in parts]
-        return Section(tuple(parts), self.below)
+        parts[-1] = replace(parts[-1], under=self.under)
+        return Section(tuple(parts))
 
     def _role(self, role: DraftRole) -> Section:
         items = [role.workers]
-        if role.args.items or role.args.below:
+        if role.args.items:
             args = _sized(role.args, role.gpus, self.gpus_per_node)
             items.append(Item("args", args))
-        if role.env.items or role.env.below:
-            items.append(Item("env", role.env, above=role.env_above))
+        if role.env.items:
+            items.append(Item("env", role.env, above=spoken(role.env_above)))
         return Section(tuple(items))
 
 
@@ -117,7 +115,8 @@ def entry(key: str, value: Any, *sources: Item | None) -> Item:
         above, beside = (*above, *beside), []
     if len(items) > 1:
         above = tuple(sorted((c for c in above if c.text), key=lambda c: c.line))
-    return Item(key, value, above=above, beside=beside[0] if beside else None)
+    under = tuple(c for s in items for c in s.under)
+    return Item(key, value, above=above, beside=beside[0] if beside else None, under=under)
 
 
 def name_for(text: Any, ledger: Ledger, item: Item | None = None) -> str:
@@ -181,4 +180,4 @@ def env_section(section: Section, ledger: Ledger) -> Section:
             ledger.warn("kept as it is: sgl-launch fills in no variables", item)
         ledger.use(item)
         kept.append(replace(item, value=value))
-    return Section(tuple(kept), section.below)
+    return Section(tuple(kept))

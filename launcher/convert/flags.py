@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import yaml
 
-from launcher.catalog import Catalog, dashed
-from launcher.catalog.renames import CARRY, RENAMES
+from launcher.catalog.catalog import Catalog
+from launcher.catalog.given import dashed, usual_name
+from launcher.catalog.releases import usual_names
+from launcher.catalog.renames import ValueOf
 from launcher.config.yamltext import scalar
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section, plain
 from launcher.engines.base import OWNED_FLAGS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
-_RENAMES = {rename.old: rename for rename in RENAMES}
 _COMMENTED = re.compile(r"#+\s*(?:--)?([A-Za-z][\w-]*)\s*:\s*(\S.*)")
 _FILLED_IN = re.compile(
     r"\{(?:job_id|run_name|head_node_ip|log_dir|model_path|container_image|gpus_per_node|node|"
@@ -26,151 +27,88 @@ _FILLED_IN = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Flags:
+class RoleFlags(NamedTuple):
     """A role's flags: those for `args`, and those that the launcher gives out, by name."""
 
     args: Section
     owned: dict[str, Item]
 
-    def value(self, name: str) -> Any:
-        """A flag of `args`, by its usual name."""
-        item = self.args.get(name)
-        return plain(item.value) if item else None
+
+class Fate(NamedTuple):
+    """What becomes of a flag: `pairs` of names and values, or the reason why there are none. The flag `gone` goes
+    with it."""
+
+    pairs: list[tuple[str, Any]]
+    reason: str = ""
+    gone: str = ""
 
 
-def convert_flags(section: Section, catalog: Catalog, ledger: Ledger) -> Flags:
+def convert_flags(section: Section, catalog: Catalog, ledger: Ledger) -> RoleFlags:
     """Rename what was renamed, list what is gone; the order and the comments stay.
 
     The items of `owned` are left for the caller to use or drop.
     """
+    args = {i.key: plain(i.value) for i in section.items if dashed(i.key) not in OWNED_FLAGS and i.value is not None}
+    usual = {usual_name(key) for key in args}
+    fates = {item.key: _fate(item, args, catalog) for item in section.items}
+    gone = {fate.gone for fate in fates.values()}
     owned: dict[str, Item] = {}
     out: dict[str, Item] = {}
-    waiting: tuple[Comment, ...] = ()  # comments of flags that went, for the next that stays
-    gap = False
-    given = {name: _canonical(catalog, item.key) for name, item in _by_name(section).items()}
+    waiting: tuple[Comment, ...] = ()  # comments of flags that went, for the next that stays or the last
     for item in section.items:
         waiting += renamed_comments(item.above, catalog)
-        gap = gap or item.gap
-        item = replace(item, above=())
-        name = dashed(item.key)
-        if name in OWNED_FLAGS:
-            owned[name] = item
-            continue
-        pairs = _fate(item, name, section, catalog, ledger)
-        kept = _without_doubles(item, pairs, given, out, ledger)
-        if not kept:
-            continue
-        ledger.use(item)
-        for number, (new, value) in enumerate(kept):
-            out[new] = replace(
-                item,
-                key=new,
-                value=value,
-                above=waiting if not number else (),
-                beside=item.beside if not number else None,
-                gap=gap and not number,
-            )
-        waiting, gap = (), False
-    below = waiting + renamed_comments(section.below, catalog)
-    return Flags(Section(tuple(out.values()), below), owned)
-
-
-def _by_name(section: Section) -> dict[str, Item]:
-    return {dashed(item.key): item for item in section.items}
-
-
-def _canonical(catalog: Catalog, key: str) -> str:
-    return catalog.canonical(key) or dashed(key)
-
-
-def _fate(item: Item, name: str, section: Section, catalog: Catalog, ledger: Ledger) -> list[tuple[str, Any]]:
-    """What the flag is called now, with its values; nothing when it was dropped."""
-    value = plain(item.value)
-    if not _NAME.fullmatch(name):
-        ledger.drop(item, "not the name of a flag")
-        return []
-    if value is None:
-        ledger.drop(item, "it has no value")
-        return []
-    value, reason = one_line(value)
-    if reason:
-        ledger.drop(item, reason)
-        return []
-    if name == "enable-ep-moe" and value is True:  # ep-size was tp-size by it
-        size = next((plain(i.value) for i in section.items if _canonical(catalog, i.key) == "tp-size"), 1)
-        return [("ep-size", size)]
-    pairs, reason = today(name, value, catalog)
-    if reason:
-        ledger.drop(item, reason)
-    for new, _ in pairs:
-        if new not in catalog:
-            near = catalog.nearest(new, most=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            ledger.warn(f"kept, but SGLang {catalog.version} has no such flag{hint}", item)
-    return pairs
-
-
-def today(name: str, value: Any, catalog: Catalog) -> tuple[list[tuple[str, Any]], str]:
-    """The flag under the catalogue's name for it, or the reason why there is none."""
-    flag = catalog.flag(name)
-    if flag is not None and flag.deprecated is None:
-        return [(flag.name, value)], ""
-    old = flag.name if flag is not None else name
-    pairs: list[tuple[str, Any]] = [(old, value)]
-    for _ in range(len(RENAMES)):
-        successors = [_RENAMES.get(n) for n, _ in pairs]
-        if successors == [None] * len(pairs) or all(_is_current(catalog, n) for n, _ in pairs):
-            break
-        if value is False:
-            return [], "off, which is the default"
-        following: list[tuple[str, Any]] = []
-        for (n, v), rename in zip(pairs, successors, strict=True):
-            if rename is None or _is_current(catalog, n):
-                following.append((n, v))
-                continue
-            if not rename.becomes:
-                return [], f"SGLang no longer has it. {rename.note}".rstrip()
-            following += [(new, v if fixed is CARRY else fixed) for new, fixed in rename.becomes]
-        pairs = following
-    if all(n in catalog for n, _ in pairs):
-        return pairs, ""
-    if flag is not None and (flag.inert or flag.refused):
-        return [], f"without effect in SGLang {catalog.version}"
-    return [(old, value)], ""
-
-
-def _is_current(catalog: Catalog, name: str) -> bool:
-    flag = catalog.flag(name)
-    return flag is not None and flag.deprecated is None
-
-
-def _without_doubles(
-    item: Item,
-    pairs: Sequence[tuple[str, Any]],
-    given: dict[str, str],
-    out: dict[str, Item],
-    ledger: Ledger,
-) -> list[tuple[str, Any]]:
-    """The pairs that no other flag of the role sets: one that is written as such comes first."""
-    kept = []
-    own = dashed(item.key)
-    for new, value in pairs:
-        written = [n for n, canonical in given.items() if canonical == new and n != own]
-        if new in out:
-            if plain(out[new].value) != value:
-                ledger.drop(item, f"{new} is set by {dotted_key(out[new])} already")
-                continue
+        last = renamed_comments(item.under, catalog)
+        item = replace(item, above=(), under=())
+        name, kept = usual_name(item.key), 0
+        if dashed(item.key) in OWNED_FLAGS:
+            owned[dashed(item.key)] = item
+        elif name in gone:
             ledger.use(item)
-        elif written and given[own] != new:
-            ledger.drop(item, f"{new} is given too, and counts")
+        elif fates[item.key].reason:
+            ledger.drop(item, fates[item.key].reason)
         else:
-            kept.append((new, value))
-    return kept
+            for new, value in fates[item.key].pairs:
+                if new in out and plain(out[new].value) != value:
+                    ledger.drop(item, f"{new} is set by {out[new].path[-1]} already")
+                elif new not in out and new != name and new in usual:
+                    ledger.drop(item, f"{new} is given too, and counts")
+                elif new in out:
+                    ledger.use(item)
+                else:
+                    ledger.use(item)
+                    above, beside = ((), None) if kept else (waiting, item.beside)
+                    out[new] = replace(item, key=new, value=value, above=above, beside=beside)
+                    kept += 1
+                    for problem in catalog.check({new: value}):
+                        ledger.warn(f"kept. {problem.text}", item)
+        waiting = (() if kept else waiting) + last
+    if out and waiting:
+        new = next(reversed(out))
+        out[new] = replace(out[new], under=waiting)
+    return RoleFlags(Section(tuple(out.values())), owned)
 
 
-def dotted_key(item: Item) -> str:
-    return str(item.path[-1]) if item.path else item.key
+def _fate(item: Item, args: Mapping[str, Any], catalog: Catalog) -> Fate:
+    value, reason = one_line(plain(item.value))
+    if not _NAME.fullmatch(dashed(item.key)):
+        reason = "not the name of a flag"
+    elif value is None:
+        reason = "it has no value"
+    return Fate([], reason) if reason else today(item.key, value, catalog, args)
+
+
+def today(name: str, value: Any, catalog: Catalog, args: Mapping[str, Any]) -> Fate:
+    """A flag that is among `args` under the catalogue's name for it, or the reason why there is none."""
+    flag = catalog.flag(name)
+    if flag is None or flag.deprecated is not None:
+        instead = catalog.instead(name, value, args)
+        if instead.note:
+            return Fate([], "off, which is the default" if value is False else instead.note)
+        if instead.pairs and not any(isinstance(v, ValueOf) for _, v in instead.pairs):
+            return Fate(list(instead.pairs), gone=instead.gone)
+        if flag is not None and (flag.inert or flag.refused):
+            return Fate([], f"without effect in SGLang {catalog.version}")
+    return Fate([(flag.name if flag else dashed(name), value)])
 
 
 def one_line(value: Any) -> tuple[Any, str]:
@@ -199,18 +137,14 @@ def renamed_comments(comments: Sequence[Comment], catalog: Catalog) -> tuple[Com
     out: list[Comment] = []
     for c in comments:
         match = _COMMENTED.fullmatch(c.text)
-        if not match or not _is_flag(match[1], catalog):
+        if not match or usual_name(match[1]) not in usual_names():
             out.append(c)
             continue
         raw = match[2].rstrip()
-        pairs, _ = today(dashed(match[1]), _guess(raw), catalog)
+        pairs = today(match[1], _guess(raw), catalog, {}).pairs
         texts = [f"{n}: {raw if v == _guess(raw) else scalar(v)}" for n, v in pairs]
         out += [Comment("# " + t, c.line) for t in texts] or [c]
     return tuple(out)
-
-
-def _is_flag(name: str, catalog: Catalog) -> bool:
-    return dashed(name) in catalog or dashed(name) in _RENAMES
 
 
 def _guess(raw: str) -> Any:

@@ -19,7 +19,6 @@ TITLES: dict[Kind, str] = {
 def homeless(part: Section, tree: Section, head: Sequence[Comment], ledger: Ledger) -> list[tuple[str, Comment]]:
     """Comments of keys that were converted, but to no one place."""
     placed = {c.line for c, _ in comments(tree)} | {c.line for c in head}
-    placed |= {c.line for c in tree.below}
     placed |= {c.line for note in ledger.notes for c in note.comments}
     return [(dotted(path), c) for c, path in comments(part) if c.line not in placed]
 

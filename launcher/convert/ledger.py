@@ -52,9 +52,7 @@ class Ledger:
         if item.path in self.covered:
             return
         self.covered.update(_paths(item))
-        held: tuple[Comment, ...] = tuple(item.comments)
-        if isinstance(item.value, Section):
-            held += tuple(c for c, _ in comments(item.value)) + item.value.below
+        held = tuple(c for c, _ in comments(Section((item,))))
         self.notes.append(Note("dropped", reason, item.path, item.place, plain(item.value), held))
 
     def leave(self, item: Item, reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from launcher.convert.draft import Draft, entry
-from launcher.convert.flags import Flags, one_line
+from launcher.convert.flags import RoleFlags, one_line
 from launcher.convert.layout import Shape
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section, plain
@@ -29,7 +29,7 @@ _SETTINGS = (
 _SWITCHES = ("enable_prefix_caching", "enable_chunked_prefill")
 
 
-def role_flags(section: Section, shape: Shape, ledger: Ledger, others: list[Item]) -> Flags:
+def role_flags(section: Section, shape: Shape, ledger: Ledger, others: list[Item]) -> RoleFlags:
     """A role's own mocker flags under SGLang's names; tp-size gives the worker its nodes.
 
     Those without such a name are added to `others`.
@@ -50,7 +50,7 @@ def role_flags(section: Section, shape: Shape, ledger: Ledger, others: list[Item
             ledger.drop(item, reason or "it has no value that fits")
         else:
             others.append(replace(item, key=name, value=value))
-    return Flags(Section(tuple(out.values()), section.below), {})
+    return RoleFlags(Section(tuple(out.values())), {})
 
 
 def settings(backend: Section, others: list[Item], draft: Draft, ledger: Ledger) -> None:

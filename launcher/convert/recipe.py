@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from launcher.base.counting import counted
 from launcher.base.errors import InputError, Problem
-from launcher.catalog import Catalog
+from launcher.catalog.catalog import Catalog
 from launcher.convert import mocker, site
 from launcher.convert.draft import (
     Draft,
@@ -20,7 +20,7 @@ from launcher.convert.draft import (
     section_of,
     whole,
 )
-from launcher.convert.flags import Flags, convert_flags
+from launcher.convert.flags import RoleFlags, convert_flags
 from launcher.convert.layout import Shape
 from launcher.convert.ledger import Ledger
 from launcher.convert.reasons import explain
@@ -107,7 +107,7 @@ def _comments(recipe: Section, draft: Draft) -> None:
     for item in recipe.items:
         if home := homes.get(item.key):
             draft.above[home] = draft.above.get(home, ()) + item.above
-    draft.below = recipe.below
+    draft.under = recipe.items[-1].under
 
 
 def _roles(recipe: Section, kind: str, draft: Draft, catalog: Catalog, ledger: Ledger) -> list[Shape]:
@@ -121,7 +121,7 @@ def _roles(recipe: Section, kind: str, draft: Draft, catalog: Catalog, ledger: L
     backend = section_of(recipe.get("backend"))
     config = backend.get(f"{kind}_config")
     shapes: list[Shape] = []
-    owned: dict[str, Flags] = {}
+    owned: dict[str, RoleFlags] = {}
     others: list[Item] = []  # mocker flags of a role that SGLang has no name for
     for name in names:
         shape, workers = _shape(name, recipe, draft.gpus_per_node, shapes, ledger)
@@ -227,7 +227,7 @@ def _checked(shape: Shape, role: DraftRole, per_node: int, ledger: Ledger, recip
     return shape
 
 
-def _owned(roles: dict[str, Flags], draft: Draft, ledger: Ledger) -> None:
+def _owned(roles: dict[str, RoleFlags], draft: Draft, ledger: Ledger) -> None:
     """Flags that the launcher gives out, or that another key holds."""
     ports = [f.owned.get("disaggregation-bootstrap-port") for f in roles.values()]
     bootstrap_port([p for p in ports if p is not None and p.value is not None], draft, ledger)

@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.base.counting import counted
 from launcher.base.errors import InputError, Problem
-from launcher.catalog import Catalog
+from launcher.catalog.catalog import Catalog
 from launcher.convert.draft import (
     Draft,
     DraftRole,
@@ -19,7 +19,7 @@ from launcher.convert.draft import (
     section_of,
     whole,
 )
-from launcher.convert.flags import Flags, convert_flags
+from launcher.convert.flags import RoleFlags, convert_flags
 from launcher.convert.layout import Shape
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Comment, Item, Section
@@ -46,7 +46,7 @@ def convert_service(root: Section, stem: str, catalog: Catalog, ledger: Ledger) 
     draft = Draft(name_for(stem, ledger))
     problems: list[Problem] = []
     shapes: list[Shape] = []
-    found: dict[str, tuple[Item, Flags]] = {}
+    found: dict[str, tuple[Item, RoleFlags]] = {}
     for item in root.items:
         if item.key in WORKERS:
             try:
@@ -97,7 +97,7 @@ def _with_common(root: Section, ledger: Ledger) -> Section:
     return replace(root, items=tuple(items))
 
 
-def _worker(item: Item, root: Section, draft: Draft, catalog: Catalog, ledger: Ledger) -> tuple[str, Flags, Shape]:
+def _worker(item: Item, root: Section, draft: Draft, catalog: Catalog, ledger: Ledger) -> tuple[str, RoleFlags, Shape]:
     service = section_of(item)
     mode = next((i for i in service.items if _dashed(i) == "disaggregation-mode"), None)
     role = _role(item, mode, root)
@@ -180,7 +180,7 @@ def _frontend(item: Item | None, draft: Draft, ledger: Ledger) -> None:
         draft.above["frontend"] = item.above
 
 
-def _model(found: Mapping[str, tuple[Item, Flags]], root: Section, draft: Draft, ledger: Ledger) -> None:
+def _model(found: Mapping[str, tuple[Item, RoleFlags]], root: Section, draft: Draft, ledger: Ledger) -> None:
     paths = _given(found, "model-path") + _given(found, "model")
     if not paths:
         raise InputError(Problem("model-path: none of the workers has one", next(iter(found.values()))[0].place))
@@ -192,7 +192,7 @@ def _model(found: Mapping[str, tuple[Item, Flags]], root: Section, draft: Draft,
         draft.model.append(entry("served_name", _one(names, ledger).value))
 
 
-def _given(found: Mapping[str, tuple[Item, Flags]], name: str) -> list[Item]:
+def _given(found: Mapping[str, tuple[Item, RoleFlags]], name: str) -> list[Item]:
     items = [flags.owned.get(name) for _, flags in found.values()]
     return [i for i in items if i is not None and i.value is not None]
 
@@ -209,7 +209,7 @@ def _one(items: list[Item], ledger: Ledger) -> Item:
     return first
 
 
-def _bootstrap(found: Mapping[str, tuple[Item, Flags]], draft: Draft, ledger: Ledger) -> None:
+def _bootstrap(found: Mapping[str, tuple[Item, RoleFlags]], draft: Draft, ledger: Ledger) -> None:
     bootstrap_port(_given(found, "disaggregation-bootstrap-port"), draft, ledger)
 
 
@@ -223,7 +223,7 @@ def bootstrap_port(items: list[Item], draft: Draft, ledger: Ledger) -> None:
         draft.ports.append(entry("bootstrap", whole(first, 1, 65535)))
 
 
-def _nodes(shapes: list[Shape], found: Mapping[str, tuple[Item, Flags]], ledger: Ledger) -> tuple[int, list[Shape]]:
+def _nodes(shapes: list[Shape], found: Mapping[str, tuple[Item, RoleFlags]], ledger: Ledger) -> tuple[int, list[Shape]]:
     """GPUs of a node, from nnodes and from what ServiceArgs asks for."""
     several = any(s.nodes > 1 for s in shapes)
     per_rank = [s.gpus // s.nodes for s in shapes if s.gpus >= s.nodes]

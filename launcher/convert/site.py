@@ -159,7 +159,7 @@ def frontend(recipe: Section, draft: Draft, ledger: Ledger) -> None:
     rest = _router_flags(args, mode, draft, ledger)
     if rest:
         above = args.above if args is not None else ()
-        draft.frontend.append(Item("args", Section(tuple(rest), section_of(args).below), above=above))
+        draft.frontend.append(Item("args", Section(tuple(rest)), above=above))
     environment = section.get("env")
     env = env_section(section_of(environment), ledger)
     if env.items:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from launcher.config.yamlpos import KeyPath
 
 
 class Comment(NamedTuple):
-    """A comment, with its `#`, and the line that it stood on."""
+    """A comment, with its `#`, and the line that it stood on; an empty line is one without text."""
 
     text: str
     line: int
@@ -27,44 +28,42 @@ class Item:
     place: Place | None = None
     above: tuple[Comment, ...] = ()
     beside: Comment | None = None
-    gap: bool = False  # an empty line stands before it
+    under: tuple[Comment, ...] = ()  # after its value, where no further key follows
 
     @property
-    def comments(self) -> Iterator[Comment]:
+    def comments(self) -> tuple[Comment, ...]:
         """This item's own comments, without those inside its value."""
-        yield from self.above
-        if self.beside:
-            yield self.beside
+        return tuple(c for c in (*self.above, *filter(None, [self.beside]), *self.under) if c.text)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping; `below` are the comments after its last key."""
+    """A mapping."""
 
     items: tuple[Item, ...] = ()
-    below: tuple[Comment, ...] = ()
 
     def get(self, *keys: str) -> Item | None:
         """The item at that path of keys; None when it is not there."""
         section: Any = self
         found = None
         for key in keys:
-            if not isinstance(section, Section):
-                return None
-            found = next((i for i in section.items if i.key == key), None)
-            if found is None:
-                return None
-            section = found.value
+            items = section.items if isinstance(section, Section) else ()
+            found = next((i for i in items if i.key == key), None)
+            section = found.value if found else None
         return found
+
+
+def walk(section: Section) -> Iterator[Item]:
+    """Every item inside, each before those that it holds."""
+    for item in section.items:
+        yield item
+        if isinstance(item.value, Section):
+            yield from walk(item.value)
 
 
 def leaves(section: Section) -> Iterator[Item]:
     """Every item that holds no further item: scalars, lists and empty mappings."""
-    for item in section.items:
-        if isinstance(item.value, Section) and item.value.items:
-            yield from leaves(item.value)
-        else:
-            yield item
+    return (i for i in walk(section) if not (isinstance(i.value, Section) and i.value.items))
 
 
 def plain(value: Any) -> Any:
@@ -76,8 +75,9 @@ def plain(value: Any) -> Any:
 
 def comments(section: Section) -> Iterator[tuple[Comment, KeyPath]]:
     """Every comment inside, with the path of the key that it belongs to."""
-    for item in section.items:
-        yield from ((c, item.path) for c in item.comments)
-        if isinstance(item.value, Section):
-            yield from comments(item.value)
-            yield from ((c, item.path) for c in item.value.below)
+    return ((c, item.path) for item in walk(section) for c in item.comments)
+
+
+def spoken(found: Sequence[Comment]) -> tuple[Comment, ...]:
+    """The comments without empty lines before the first."""
+    return tuple(itertools.dropwhile(lambda c: not c.text, found))

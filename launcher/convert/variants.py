@@ -10,7 +10,7 @@ from typing import Any
 from launcher.base.errors import InputError, Place, Problem
 from launcher.base.suggest import nearest
 from launcher.convert.draft import problem, section_of
-from launcher.convert.tree import Item, Section, leaves, plain
+from launcher.convert.tree import Item, Section, leaves, plain, spoken
 
 _ZIP, _ONE = "zip_override_", "override_"
 _MOST = 1000
@@ -141,13 +141,12 @@ def merge(base: Section, over: Section, replaced: list[Item]) -> Section:
             replaced.append(old)
             items[item.key] = replace(
                 item,
-                above=item.above or old.above,
+                above=spoken(item.above) or old.above,
                 beside=item.beside or old.beside,
-                gap=item.gap or old.gap,
             )
         else:
             items[item.key] = item
-    return Section(tuple(items.values()), base.below + over.below)
+    return Section(tuple(items.values()))
 
 
 def first_of_sweep(recipe: Section) -> tuple[Section, dict[str, Any]]:

@@ -1,33 +1,53 @@
-"""A config's text, in the style of the shipped ones. The same tree gives the same bytes."""
+"""A config's text, in the style of the shipped ones: ruamel.yaml writes it. The same tree gives the same bytes."""
 
 from __future__ import annotations
 
+import functools
+import io
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from launcher.config.yamltext import scalar
-from launcher.convert.tree import Comment, Item, Section
+from launcher.convert.tree import Comment, Item, Section, plain, spoken
 
-WIDTH = 100
+WIDTH = 100  # ruamel.yaml breaks a line after the value that goes beyond its own
 
 
 def render(root: Section, head: Sequence[str], foot: Sequence[str]) -> str:
     """The whole file: comment lines, the config, comment lines."""
+    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.error import CommentMark
+    from ruamel.yaml.tokens import CommentToken
+
+    waiting: list[CommentToken] = []  # comments that stand before the next key
+
+    def wait(comments: Iterable[Comment], depth: int) -> None:
+        waiting.extend(CommentToken(_spaced(c) + "\n", CommentMark(2 * depth)) for c in comments)
+
+    def mapping(section: Section, depth: int) -> CommentedMap:
+        out = CommentedMap()
+        for number, item in enumerate(section.items):
+            if number and not depth and (_stands_apart(section.items[number - 1]) or _stands_apart(item)):
+                wait([Comment("", 0)], 0)
+            wait(item.above if number else spoken(item.above), depth)
+            beside = CommentToken(f" {_spaced(item.beside)}\n", CommentMark(0)) if item.beside else None
+            key = _data(item.key)
+            out.ca.items[key] = [None, waiting.copy(), beside, None]
+            waiting.clear()
+            inner = item.value if isinstance(item.value, Section) else Section()
+            out[key] = mapping(inner, depth + 1) if inner.items else _data(plain(item.value))
+            wait(item.under, depth)
+        return out
+
     lines = [comment(line) for line in head]
-    if root.items and root.items[0].above:
+    if root.items and spoken(root.items[0].above):
         lines.append("")
-    previous: Item | None = None
-    for item in root.items:
-        if previous is not None and (_stands_apart(previous) or _stands_apart(item)):
-            lines.append("")
-        lines += _item(item, 0)
-        previous = item
-    if root.below:
-        lines += ["", *(_spaced(c) for c in root.below)]
+    lines += map(str.rstrip, _dump(mapping(root, 0), WIDTH - 10).splitlines())
+    lines += ["", *(c.value.rstrip("\n") for c in waiting)]
     if foot:
         lines += ["", *(comment(line) for line in foot)]
-    return "\n".join(lines) + "\n"
+    return re.sub("\n{3,}", "\n\n", "\n".join(lines)).rstrip("\n") + "\n"
 
 
 def comment(text: str) -> str:
@@ -35,45 +55,14 @@ def comment(text: str) -> str:
     return "# " + "".join(c if c.isprintable() else " " for c in text) if text.strip() else "#"
 
 
+def flow(value: Any) -> str:
+    """Plain data on one line."""
+    value = plain(value)
+    return _dump(_data(value), 10**9).rstrip("\n") if isinstance(value, (dict, list, tuple)) else scalar(value)
+
+
 def _stands_apart(item: Item) -> bool:
-    return isinstance(item.value, (Section, dict)) or bool(item.above)
-
-
-def _item(item: Item, depth: int) -> list[str]:
-    indent = "  " * depth
-    lines = [(indent + _spaced(c)).rstrip() for c in item.above]
-    beside = "  " + _spaced(item.beside) if item.beside else ""
-    head = f"{indent}{scalar(item.key)}:"
-    value = item.value
-    if isinstance(value, Section) and (value.items or value.below):
-        lines.append(head + (beside if beside else ""))
-        for number, child in enumerate(value.items):
-            if child.gap and number:
-                lines.append("")
-            lines += _item(child, depth + 1)
-        lines += [(indent + "  " + _spaced(c)).rstrip() for c in value.below]
-        if not value.items:  # comments alone would leave null
-            lines[len(item.above)] = f"{head} {{}}{beside}"
-        return lines
-    if isinstance(value, Section):
-        return [*lines, f"{head} {{}}{beside}"]
-    one = f"{head} {flow(value)}"
-    if isinstance(value, list) and len(one) > WIDTH:
-        return [*lines, *_long_list(head, value, indent + "  "), *([indent + beside.strip()] * bool(beside))]
-    return [*lines, one + beside]
-
-
-def _long_list(head: str, values: Sequence[Any], indent: str) -> list[str]:
-    """`key: [` with the values on further lines, as many as fit."""
-    lines, line = [f"{head} ["], ""
-    for number, value in enumerate(values):
-        word = flow(value) + ("," if number < len(values) - 1 else "")
-        if line and len(indent) + len(line) + 1 + len(word) > WIDTH:
-            lines.append(indent + line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return [*lines, indent + line, indent[:-2] + "]"]
+    return isinstance(item.value, (Section, dict)) or bool(spoken(item.above))
 
 
 def _spaced(c: Comment) -> str:
@@ -81,16 +70,47 @@ def _spaced(c: Comment) -> str:
     return c.text if re.match(r"#[\s#!]|#?$", c.text) else "# " + c.text[1:]
 
 
-def flow(value: Any) -> str:
-    """Plain data on one line."""
-    if isinstance(value, Section):
-        return _braces((i.key, i.value) for i in value.items)
-    if isinstance(value, dict):
-        return _braces(value.items())
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(flow(v) for v in value) + "]"
-    return scalar(value)
+def _data(value: Any) -> Any:
+    """Plain data for ruamel.yaml: on one line, and quoted where some reader takes a text for something else."""
+    from ruamel.yaml import comments, scalarstring
+
+    if isinstance(value, str):
+        kinds = {'"': scalarstring.DoubleQuotedScalarString, "'": scalarstring.SingleQuotedScalarString}
+        return kinds.get(scalar(value)[:1], scalarstring.PlainScalarString)(value)
+    if not isinstance(value, (dict, list, tuple)):
+        return value
+    pairs = [(_data(k), _data(v)) for k, v in value.items()] if isinstance(value, dict) else None
+    out: Any = comments.CommentedSeq(map(_data, value)) if pairs is None else comments.CommentedMap(pairs)
+    out.fa.set_flow_style()
+    return out
 
 
-def _braces(pairs: Iterable[tuple[Any, Any]]) -> str:
-    return "{" + ", ".join(f"{scalar(k)}: {flow(v)}" for k, v in pairs) + "}"
+@functools.cache
+def _classes() -> tuple[type, type]:
+    """An emitter that breaks lines only between a list's values; a representer of floats and null for all readers."""
+    from ruamel.yaml.emitter import Emitter
+    from ruamel.yaml.representer import RoundTripRepresenter
+
+    class Lines(Emitter):
+        def process_scalar(self) -> None:
+            width, self.best_width = self.best_width, 10**9
+            super().process_scalar()
+            self.best_width = width
+
+    class Scalars(RoundTripRepresenter):
+        pass
+
+    for kind, tag in ((float, "float"), (type(None), "null")):
+        Scalars.add_representer(kind, lambda r, v, tag=tag: r.represent_scalar(f"tag:yaml.org,2002:{tag}", scalar(v)))
+    return Lines, Scalars
+
+
+def _dump(data: Any, width: int) -> str:
+    from ruamel.yaml import YAML
+
+    yaml = YAML(pure=True)
+    yaml.width, yaml.allow_unicode = width, True
+    yaml.Emitter, yaml.Representer = _classes()
+    out = io.StringIO()
+    yaml.dump(data, out)
+    return out.getvalue()

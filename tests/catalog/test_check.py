@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from launcher.catalog import Catalog, Flag, load
+from launcher.catalog.catalog import Catalog, load
+from launcher.catalog.flags import Flag
 
 # (SGLang version, args, kind, text of the only problem)
 CASES = [
@@ -62,6 +63,8 @@ CASES = [
      "cuda-graph-bs-decode: 256."),
     ("0.5.12", {"cuda-graph-bs-decode": [256]}, "later",
      "SGLang 0.5.12 does not have it yet; 0.5.16 does. Write cuda-graph-bs: [256]."),
+    ("0.5.12", {"cuda-graph-backend-prefill": "breakable"}, "later",
+     "SGLang 0.5.12 does not have it yet; 0.5.16 does. Write enable-breakable-cuda-graph: true."),
     # two renames after one another
     ("0.5.23", {"nsa-decode": "fa3"}, "renamed",
      "SGLang 0.5.23 no longer has it. Write dsa-decode-backend: fa3."),
@@ -80,8 +83,18 @@ CASES = [
      "enable-dp-attention: true."),
     ("0.5.23", {"ds-heavy-token-num": 3}, "gone",
      "SGLang 0.5.23 no longer has it; 0.5.8 did. Leave it out."),
-    ("0.5.23", {"enable-ep-moe": True}, "gone",
-     "SGLang 0.5.23 no longer has it. Set ep-size to the same value as tp-size."),
+    ("0.5.23", {"enable-ep-moe": True}, "renamed",
+     "SGLang 0.5.23 no longer has it. Write ep-size with the value of tp-size."),
+    ("0.5.23", {"tp-size": 8, "enable-ep-moe": True}, "renamed",
+     "SGLang 0.5.23 no longer has it. Write ep-size: 8."),
+    ("0.5.23", {"enable-dp-attention": True}, "deprecated",
+     "SGLang 0.5.23 still accepts it, but a later version will not. Write attn-dp-size with the "
+     "value of dp-size in place of it and of dp-size."),
+    # the values were renamed too
+    ("0.5.23", {"nsa-prefill-cp-mode": "in-seq-split"}, "renamed",
+     "SGLang 0.5.23 no longer has it. Write cp-strategy: zigzag."),
+    ("0.5.23", {"nsa-prefill-cp-mode": "other"}, "renamed",
+     "SGLang 0.5.23 no longer has it. Write cp-strategy with one of zigzag, interleave."),
     ("0.5.19", {"enable-expert-distribution-metrics": True}, "gone",
      "SGLang 0.5.19 knows it but refuses to start with it. Write "
      "expert-balancedness-report-mode: server_log, prometheus or both."),

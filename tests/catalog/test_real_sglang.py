@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.catalog import CatalogError, installed_catalog, load, nearest_version
+from launcher.catalog.catalog import load
+from launcher.catalog.installed import installed_catalog
+from launcher.catalog.releases import CatalogError, nearest_version
 
 PYTHON = os.environ.get("SGL_LAUNCH_SGLANG_PYTHON", "")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.catalog import Catalog, load
+from launcher.catalog.catalog import Catalog, load
 from launcher.check import check_config
 from launcher.check.dynamo_flags import dynamo_catalog
 from launcher.check.model import ModelFacts, by_name, from_json

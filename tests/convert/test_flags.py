@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from launcher.catalog import load
+from launcher.catalog.catalog import load
 from launcher.convert.flags import convert_flags, today
 from launcher.convert.ledger import Ledger
 from launcher.convert.reader import read
@@ -34,7 +34,7 @@ def converted(text: str, version: str = "0.5.16") -> tuple[dict[str, Any], list[
     ],
 )
 def test_names_of_today(name: str, value: Any, expected: list[tuple[str, Any]]) -> None:
-    assert today(name, value, load("0.5.16")) == (expected, "")
+    assert today(name, value, load("0.5.16"), {name: value}) == (expected, "", "")
 
 
 def test_an_older_version_keeps_its_names() -> None:

@@ -155,7 +155,7 @@ def test_mocker() -> None:
         ("", "empty"),
         ("a: [", "YAML"),
         ("a: &x {b: *x}\n", "refers to itself"),
-        ("a: !!python/name:os.system\n", "YAML"),
+        ("a: !!python/name:os.system\n", "tag !!python/name"),
         ("name: x\nmodel: {path: a}\nresources: {}\nbackend: {}\n", "no worker"),
         ("name: x\nresources: {agg_workers: 1}\nbackend: {}\n", "model.path"),
         ("name: x\nmodel: {path: a}\nresources: {agg_workers: -1}\n", "whole number"),

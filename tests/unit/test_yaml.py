@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from launcher.base.errors import InputError, Place
-from launcher.catalog import load
+from launcher.catalog.catalog import load
 from launcher.config import load_config
 from launcher.config.yamlpos import parse
 from launcher.convert import SGLANG
