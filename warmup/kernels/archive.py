@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import gzip
 import hashlib
 import io
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import folder as cache_folder
+from .writing import ArchiveError, HashingWriter, writers_lock
 
 FORMAT = 1
 SUFFIX = ".tar.gz"
@@ -48,10 +48,6 @@ MAX_KERNELS = 10_000
 MAX_FILE = 32 << 20
 MAX_TOTAL = 1 << 30
 UNPACK_WAIT_S = 60.0
-
-
-class ArchiveError(RuntimeError):
-    """An archive that is refused; the message names the file and says why."""
 
 
 class CorruptArchive(ArchiveError):
@@ -131,7 +127,7 @@ def pack(folder: Path, cache_dir: Path, key: CacheKey, trusted: Collection[int] 
     Replaces an archive of the same key in one step. Raises ArchiveError when the folder holds no
     kernel or cache_dir cannot be written.
     """
-    with _locked(cache_dir, key):
+    with writers_lock(cache_dir, key.file_name):
         return _write(folder, place(cache_dir, key, trusted), key, cache_folder.kernels(folder))
 
 
@@ -142,7 +138,7 @@ def merge_back(folder: Path, cache_dir: Path, key: CacheKey, trusted: Collection
     together take turns, so no job's kernels are lost.
     """
     cache_folder.require_own(folder)
-    with _locked(cache_dir, key):
+    with writers_lock(cache_dir, key.file_name):
         target = place(cache_dir, key, trusted)
         try:
             staging = Path(tempfile.mkdtemp(dir=cache_dir, prefix=f".merge.{key.digest[:16]}."))
@@ -210,7 +206,7 @@ def _write(folder: Path, target: Path, key: CacheKey, names: list[str]) -> Path:
     try:
         opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
         with os.fdopen(opened, "wb") as stream:
-            hashing = _HashingWriter(stream)
+            hashing = HashingWriter(stream)
             with gzip.GzipFile("", "wb", 6, hashing, mtime=0) as packed:
                 _fill(packed, folder, key, names)
             stream.write(TRAILER_HEAD + hashing.digest() + TRAILER_TAIL)
@@ -385,54 +381,3 @@ def _manifest(archive: Path, tar: tarfile.TarFile) -> Contents:
         if not cache_folder.KERNEL_NAME.fullmatch(name) or not whole:
             raise CorruptArchive(f"{archive}: {MANIFEST} names {name!r}, which is no kernel")
     return Contents(key, kernels, created, host)
-
-
-class _HashingWriter(io.RawIOBase):
-    """Passes bytes on and digests them, so that a pack reads nothing twice."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._hashed = stream, hashlib.sha256()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._hashed.update(data)
-        return self._stream.write(data)
-
-    def digest(self) -> bytes:
-        return self._hashed.digest()
-
-
-@contextlib.contextmanager
-def _locked(cache_dir: Path, key: CacheKey) -> Iterator[None]:
-    """Writers of one key take turns. Where the filesystem has no locks, renames still keep every
-    archive whole; only a merge that runs at the same moment could then be lost."""
-    file = cache_dir / f".{key.file_name}.lock"
-    try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        lock = _open_lock(file)
-    except OSError as error:
-        raise ArchiveError(f"{cache_dir}: cannot be written: {error.strerror}") from error
-    try:
-        if lock is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-def _open_lock(file: Path) -> int | None:
-    """Opened to read: it may be a colleague's. None where it may not even be read: then the writer goes on without."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        return os.open(file, flags)
-    except FileNotFoundError:
-        made = os.open(file, flags | os.O_CREAT, 0o644)
-        with contextlib.suppress(OSError):
-            os.fchmod(made, 0o644)  # whatever the umask is
-        return made
-    except PermissionError:
-        return None
