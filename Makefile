@@ -1,6 +1,7 @@
 # make demo    a whole deployment on this machine, from nothing to a streamed answer
 # make test    everything that CI runs; PARTS="lint tests" for some of it (tools/parts.py)
 # make lint    ruff, mypy, the layers of packages, the size of each part
+# make drills  every drill: faults of all kinds on a real Slurm cluster, with a table (make test runs a dozen of them)
 # make test-latest  the tests without processes, with the newest packages that pyproject.toml allows
 # make lock    requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
 # make setup   .venv with what requirements.lock names; quick when nothing changed
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 UNIT := tests/unit tests/convert tests/catalog tests/check tests/kernels
 
-.PHONY: sglang-cpu dynamo-serve setup packages lock demo test test-latest lint bench golden clean
+.PHONY: sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench golden clean
 
 setup: $(VENV)/.ready
 
@@ -47,6 +48,10 @@ demo: setup
 test: setup
 	@tests/install.sh || echo "make test: some tests will be skipped (see above)" >&2
 	@$(BIN)/python tools/parts.py $(PARTS)
+
+drills: setup
+	@tests/install.sh
+	$(BIN)/pytest --durations=25 --reruns 2 --all-drills tests/faults
 
 lint: setup
 	@$(BIN)/python tools/parts.py lint

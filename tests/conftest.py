@@ -14,6 +14,7 @@ SLOW_FIRST = ("slurm", "wheel", "local", "shapes", "see", "requests", "kernels")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="Write tests/golden anew instead of comparing.")
+    parser.addoption("--all-drills", action="store_true", help="Run every drill of tests/faults, not a dozen.")
     parser.addoption("--counts", metavar="FILE", help="Write the numbers of tests as JSON, for tools/parts.py.")
 
 

@@ -31,8 +31,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs in the background is waited for after the rest of this folder."""
+# What every run shows of contact with real Slurm, NATS, etcd and Dynamo; `make drills` runs all of this folder.
+DOZEN = (
+    "test_rank_0_killed", "test_rank_1_killed", "test_services_that_come_back", "test_the_run_folder_s_disk_full",
+    "test_scancel_at_each_stage[keys]", "test_scancel_at_each_stage[serve]", "test_the_supervisor_is_killed[workers]",
+    "test_no_sgl_launch_on_the_first_node", "test_processes_of_the_engine_die", "test_one_of_two_frontends_dies",
+    "test_two_jobs_at_once_on_one_node", "test_nobody_gets_in_on_slurm[dsr1.yaml]", "test_etcd_that_hangs_ends_the_job",
+    "test_drill[a_node_s_network_cut]", "test_drill[requeue_by_policy]", "test_drill[drain_before_walltime]",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A dozen drills, unless all are asked for or some are named. What runs in the background is waited for after the
+    rest of this folder."""
+    if not config.getoption("--all-drills") and not any("::" in word or ".py" in word for word in config.args):
+        items[:] = [item for item in items if item.path.parent != HERE or item.name.startswith(DOZEN)]
     ours = [n for n, item in enumerate(items) if item.path.parent == HERE]
     ordered = sorted((items[n] for n in ours), key=lambda item: item.path.name == "test_nodes.py")
     for n, item in zip(ours, ordered, strict=True):
