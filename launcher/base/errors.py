@@ -43,3 +43,14 @@ class InputError(Exception):
 
 class WorkError(Exception):
     """The input was right but the work failed (exit status 1)."""
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in a sentence, whatever was raised."""
+    if isinstance(error, (WorkError, InputError)):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'system'}: {error.strerror}"
+    if isinstance(error, ImportError):
+        return f"sgl-launch is installed without a part that it needs: {error}"
+    return f"a mistake in sgl-launch ({type(error).__name__}: {error}); please report it"

@@ -91,7 +91,9 @@ class Job:
         return self.ending.done()
 
     def settle(self, ending: Ending) -> None:
+        """From here on nothing is started again."""
         if not self.ending.done():
+            self.phase = "stopping"
             self.ending.set_result(ending)
 
     def share(self, variables: Mapping[str, str]) -> None:

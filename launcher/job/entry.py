@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+from launcher.base.errors import reason
+
 _NAMES = {signal.SIGTERM: "TERM", signal.SIGINT: "INT", signal.SIGUSR2: "USR2"}
 _WRITE = 2.0  # seconds for the last lines, on storage that may hang
 _early: list[str] = []
@@ -35,7 +37,7 @@ def main(script: str) -> NoReturn:
     try:
         code = _run(Path(script), folder, journal)
     except BaseException as e:  # what nobody has thought of ends the job too
-        journal.fail(journal.stage or "start", _said(e))
+        journal.fail(journal.stage or "start", reason(e))
     journal.event("stop", "done", f"exit status {code}")
     journal.say(f"stopped, exit status {code}{f': {journal.failure}' if journal.failure else ''}")
     journal.close(_WRITE)
@@ -135,15 +137,3 @@ def _set_aside(folder: Path) -> None:
     for file in SET_ASIDE:
         if (folder / file).exists():
             (folder / file).rename(aside / file)
-
-
-def _said(error: BaseException) -> str:
-    """The reason in a sentence."""
-    kind = type(error).__name__
-    if kind in ("WorkError", "InputError"):
-        return str(error)
-    if isinstance(error, OSError):
-        return f"{error.filename or 'system'}: {error.strerror or error}"
-    if isinstance(error, ImportError):
-        return f"sgl-launch is installed without a part that it needs: {error}"
-    return f"a mistake in sgl-launch ({kind}: {error}); please report it"

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from launcher.base.errors import reason
 from launcher.job.journal import Journal
 from launcher.job.logs import Logs
 from launcher.job.policy import Action, Kind, Phase, Window, decide
@@ -65,7 +66,7 @@ class Part:
         """Start it and whatever keeps it running."""
         rules = self.job.plan.config.on_failure
         self._begin()
-        self._task = asyncio.create_task(self._keep(Window(rules.max_restarts, rules.window)), name=self.name)
+        self._task = asyncio.create_task(self._watch(Window(rules.max_restarts, rules.window)), name=self.name)
 
     def stop_keeping(self) -> None:
         """The job ends: nothing is started again."""
@@ -95,6 +96,12 @@ class Part:
         self._lost = asyncio.get_running_loop().create_future()
         self.step = self.job.steps.start(self.name, self.process, places, self.env())
 
+    async def _watch(self, window: Window) -> None:
+        try:
+            await self._keep(window)
+        except Exception as e:  # whatever it is: nobody else would notice that the part is gone
+            self.job.end(self, Ended(1, lost=f"it could not be started again: {reason(e)}"), "fail")
+
     async def _keep(self, window: Window) -> None:
         rules = self.job.plan.config.on_failure
         while True:
@@ -105,7 +112,8 @@ class Part:
                 return
             if ended.not_begun:
                 self.job.journal.say(f"{self.name}: Slurm did not start it ({ended.said}); trying again")
-                await asyncio.sleep(FORCE)
+                if await self.job.is_ending(FORCE):
+                    return
                 self._begin()
                 self._come_back()
                 continue
@@ -120,14 +128,17 @@ class Part:
             self.job.journal.say(f"{self.name}: {why}; restart {self.restarts}, the others go on serving")
             if self.before_restart is not None:
                 await self.before_restart(self)
-            await asyncio.sleep(pause)
+            if await self.job.is_ending(pause):
+                return
             self._begin()
             self._come_back()
 
     def _come_back(self) -> None:
         if self._back is not None:
             self._back.cancel()
-        if self.after_restart is not None and self.restarts:
+        if self.after_restart is None:
+            self.in_service.set()
+        elif self.restarts:
             self._back = asyncio.create_task(self._bring_back(), name=f"{self.name} back")
 
     async def _bring_back(self) -> None:
@@ -136,8 +147,8 @@ class Part:
             await self.after_restart(self)
             self.in_service.set()
         except Exception as e:  # whatever it is, the part does not serve
-            self.job.journal.say(str(e))
-            self.lost(str(e))
+            self.job.journal.say(reason(e))
+            self.lost(reason(e))
 
     async def _end_of_step(self) -> tuple[Ended, str]:
         """How the step ended, and that in words; ends it when the part is lost."""

@@ -20,6 +20,7 @@ async def requeue(job_id: str, host: str, most: int, journal: Journal) -> None:
     journal.event("stop", "requeued", f"without {host}")
     if (await run_program(["scontrol", "requeuehold", job_id], _LIMIT))[0]:
         journal.say("Slurm refused to requeue the job")
+        return
     for turn in range(_TRIES):
         code, said = await run_program(["scontrol", "update", f"JobId={job_id}", f"ExcNodeList={host}"], _LIMIT)
         if code == 0:

@@ -13,13 +13,17 @@ from launcher.job import environment, kernels
 from launcher.job.child import Child
 from launcher.job.context import Job
 from launcher.job.liveness import watch
-from launcher.job.lost import watch_registrations
+from launcher.job.lost import GRACE, watch_registrations
 from launcher.job.part import Part
 from launcher.job.ready import prove_at, wait_until_ready
 from launcher.job.rejoin import bring_back
 from launcher.job.services import NATS_USER, wait_for_services
 from launcher.job.warm import sweep_all
 from launcher.plan.model import Group
+
+# Seconds after which it is known that a part has ended: srun ends within steps.ALONE of its first task, etcd's watch
+# looks every second and waits for GRACE. A sweep that failed may have met one that nobody knows of yet.
+NOTICED = GRACE + 2.0
 
 
 class Failed(WorkError):
@@ -145,7 +149,11 @@ class Stages:
         for name in self.plan.services:
             node = (self.plan.services_node,)
             self._start(Part(self.job, name, "service", name, node, (), dict, None, self._service_back))
-        return asyncio.create_task(self._services_answer(), name="services")
+        return asyncio.create_task(self._services_ready(), name="services")
+
+    async def _services_ready(self) -> None:
+        await self._services_answer()
+        self.journal.event("services", "done")
 
     async def _services_answer(self) -> None:
         def answered(name: str, seconds: float) -> None:
@@ -158,7 +166,6 @@ class Stages:
             await wait_for_services(self.addresses.deployment, self.config.timeouts.services, answered)
         except WorkError as e:
             raise Failed("services", f"{e}; see {self.run.path}/logs") from None
-        self.journal.event("services", "done")
 
     def _start_worker(self, group: Group) -> None:
         ports = self.addresses.ports(group.ports)
@@ -195,6 +202,8 @@ class Stages:
             await self._all_in_service()
             restarts = sum(part.restarts for part in self.job.parts.values())
             report = await sweep_all(self.addresses.deployment, max(deadline - loop.time(), 1.0), self.journal)
+            if not report.verdict.warm:
+                await asyncio.sleep(NOTICED)
             await self._all_in_service()
             if restarts == sum(part.restarts for part in self.job.parts.values()) or loop.time() > deadline:
                 break

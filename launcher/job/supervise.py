@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from typing import Any
 
-from launcher.base.errors import WorkError
+from launcher.base.errors import reason
 from launcher.job.context import Ending, Job
 from launcher.job.requeue import requeue
 from launcher.job.stages import Failed, Stages
@@ -30,7 +30,6 @@ class Supervisor:
         if not self.job.ending.done():
             self.job.settle(Ending(self._stages_ended(stages)))
         ending = self.job.ending.result()
-        self.job.phase = "stopping"
         stages.cancel()
         self.journal.event("stop", "started", f"exit status {ending.code}")
         self.journal.later(lambda: (self.job.run.path / "endpoint.json").unlink(missing_ok=True))
@@ -51,8 +50,7 @@ class Supervisor:
         if error is None:
             return 0
         stage = error.stage if isinstance(error, Failed) else self.journal.stage
-        why = str(error) if isinstance(error, WorkError) else _mistake(error)
-        self.journal.fail(stage, why)
+        self.journal.fail(stage, reason(error))
         return 1
 
     def signalled(self, name: str) -> None:
@@ -75,7 +73,3 @@ class Supervisor:
             self.journal.say(f"SIG{name}: stopping")
             self.journal.failure = f"ended by SIG{name}"
             self.job.settle(Ending(130 if name == "INT" else 143))
-
-
-def _mistake(error: BaseException) -> str:
-    return f"a mistake in sgl-launch ({type(error).__name__}: {error}); please report it"
