@@ -42,7 +42,7 @@ def render(plan: Plan, launcher: str = "sgl-launch") -> str:
     )
     env.filters.update(
         q=_q, words=_words, packed=_packed, inline=_inline, exports=_exports,
-        alternatives=_alternatives, ident=_ident, comment=_comment, verbatim=_Quoted,
+        alternatives=_alternatives, ident=_ident, comment=_comment, verbatim=_Quoted, line=_line,
     )  # fmt: skip
     return env.get_template("job.sh.j2").render(_variables(plan, launcher))
 
@@ -133,6 +133,12 @@ def _value(name: str, value: Word) -> str:
 def _alternatives(names: Sequence[str]) -> _Quoted:
     """A pattern of `case`."""
     return _Quoted(" | ".join(_ident(name) for name in names))
+
+
+def _line(value: str) -> _Quoted:
+    """A set-up line: the one text of a config that is bash, and stands in the script as it is. Its check has refused
+    line breaks."""
+    return _Quoted(value)
 
 
 def _comment(value: Any) -> _Quoted:

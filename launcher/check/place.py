@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from launcher.base.words import Ref
@@ -72,6 +73,19 @@ def model_path(x: Facts) -> Iterator[Finding]:
         yield Finding("warning", x.source.problem(message, "model", "path"))
     elif x.cluster == "local" and not here.is_dir():
         yield Finding("error", x.source.problem(f"no such folder on this machine: {here}", "model", "path"))
+
+
+# each node has its own of these
+NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+
+
+def run_folders(x: Facts) -> Iterator[Finding]:
+    """Run folders on storage that every node sees, as far as a path tells."""
+    runs = os.path.abspath(x.config.runs)
+    at = next((top for top in NODE_LOCAL if runs == top or runs.startswith(top + "/")), None)
+    if at is not None and x.cluster == "slurm":
+        message = f"{runs} is below {at}, of which each node has its own; choose a folder that every node sees"
+        yield Finding("warning", x.source.problem(message, "runs"))
 
 
 def time_limit(x: Facts) -> Iterator[Finding]:
@@ -156,4 +170,4 @@ def shared_services(x: Facts) -> Iterator[Finding]:
         yield Finding("warning", x.source.problem(message, "services", "where"))
 
 
-CHECKS = (environment, low_ports, model_path, time_limit, compilation, signals, shared_services)
+CHECKS = (environment, low_ports, model_path, run_folders, time_limit, compilation, signals, shared_services)

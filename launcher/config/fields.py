@@ -130,6 +130,11 @@ def _auto_port(value: Any) -> Any:
     raise ValueError(f"must be 'auto' or a port from 1 to 65535, not {shown}{near}")
 
 
+def no_lines(value: Any) -> Any:
+    """`null` is no line."""
+    return [] if value is None else value
+
+
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]
 Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
 Engine = Annotated[str, AfterValidator(_engine)]

@@ -114,10 +114,16 @@ def merged_layers(
     places: dict[KeyPath, Place] = {}
     for site in site_files() if sites is None else sites:
         _merge(data, places, *site_layer(site))
+    site_lines = data.pop("setup", None)
     for layer, layer_places in _with_bases(path):
         _merge(data, places, layer, layer_places)
     for item in sets:
         _merge(data, places, *_set(item))
+    own_lines = data.setdefault("setup", []) if site_lines is not None else None
+    if isinstance(site_lines, list) and isinstance(own_lines, list):
+        data["setup"] = [*site_lines, *own_lines]  # what the site's nodes need holds for every config
+    elif site_lines is not None and own_lines == []:
+        data["setup"] = site_lines
     return data, Source(str(path), places)
 
 

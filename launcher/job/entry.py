@@ -145,5 +145,7 @@ def _said(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or 'system'}: {error.strerror or error}"
     if isinstance(error, ImportError):
-        return f"sgl-launch is installed without a part that it needs: {error}"
+        from launcher.base.errors import import_error
+
+        return import_error(error)
     return f"a mistake in sgl-launch ({kind}: {error}); please report it"
