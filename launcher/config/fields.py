@@ -112,7 +112,8 @@ def _flags(value: dict[str, Any]) -> dict[str, Any]:
             problems.append((key, "a list of values takes texts and numbers alone"))
         elif any(isinstance(i, str) and _has_control(i) for i in items):
             problems.append((key, "must be one line of text without control characters"))
-        out[flag] = item
+        # SGLang reads numbers in decimal alone
+        out[flag] = int(item) if isinstance(item, int) and not isinstance(item, bool) else item
     at_keys(problems)
     return out
 

@@ -338,7 +338,8 @@ class Config(Part):
     env: Env = Field(
         default_factory=dict,
         description="Environment of all workers and of the frontend, under their own `env`. "
-        "NATS and etcd do not get it.",
+        "NATS and etcd do not get it. Values stand as they are, but for `$NAME` of the variable itself: "
+        "`PATH: /opt/x/bin:$PATH`.",
     )
     env_from: EnvFrom = Field(
         default_factory=dict,
@@ -365,7 +366,8 @@ class Config(Part):
     warmup: Warmup = Field(default_factory=Warmup)
     runs: Text = Field(
         default="runs",
-        description="Folder for run folders, on storage that every node sees; relative to where the job is submitted.",
+        description="Folder for run folders, on storage that every node sees; relative to where the job is submitted. "
+        "In every path `~`, `$HOME` and `$USER` are put in, and nothing else is.",
     )
 
     @property
