@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from launcher import __version__
-from launcher.base.errors import InputError, WorkError
+from launcher.base.errors import InputError, WorkError, import_error
 
 # name -> the line in --help; the module launcher.commands.<name> has the click command `command`
 COMMANDS = {
@@ -91,6 +91,11 @@ def main() -> None:
         sys.exit(1)
     except OSError as e:
         click.echo(f"sgl-launch: {e.filename or 'system'}: {e.strerror or e}", err=True)
+        sys.exit(1)
+    except ImportError as e:
+        if os.environ.get("SGL_LAUNCH_DEBUG"):
+            raise
+        click.echo(f"sgl-launch: {import_error(e)}", err=True)
         sys.exit(1)
     except Exception as e:
         if os.environ.get("SGL_LAUNCH_DEBUG"):

@@ -13,6 +13,7 @@ from launcher import __version__
 from launcher.base.counting import counted
 from launcher.base.files import data_path
 from launcher.base.words import Joined, Ref, Word, quote
+from launcher.config.names import self_references
 from launcher.containers import container_command
 from launcher.engines.services import key_paths, secured
 from launcher.plan.model import Plan, RolePlan
@@ -42,7 +43,7 @@ def render(plan: Plan, launcher: str = "sgl-launch") -> str:
     )
     env.filters.update(
         q=_q, words=_words, packed=_packed, inline=_inline, exports=_exports,
-        alternatives=_alternatives, ident=_ident, comment=_comment, verbatim=_Quoted,
+        alternatives=_alternatives, ident=_ident, comment=_comment, verbatim=_Quoted, line=_line,
     )  # fmt: skip
     return env.get_template("job.sh.j2").render(_variables(plan, launcher))
 
@@ -124,15 +125,34 @@ def _exports(env: Mapping[str, Word]) -> _Quoted:
 
 
 def _value(name: str, value: Word) -> str:
-    """A variable's value. A config's own list of hosts without a proxy comes before the job's."""
+    """A variable's value, in which `$NAME` and `${NAME}` of the variable itself stand for what it was before. A
+    config's own list of hosts without a proxy comes before the job's."""
     if name in NO_PROXY:
         return f'{quote(value)},"${{{name}:-}}"'
-    return quote(value)
+    if not isinstance(value, str) or not (found := self_references(name, value)):
+        return quote(value)
+    words, at = [], 0
+    for begin, end in found:
+        # no empty part where the variable was empty: the current folder, to PATH and LD_LIBRARY_PATH
+        left = begin > at and value[begin - 1] == ":"
+        right = not left and value[end : end + 1] == ":"
+        if begin - left > at:
+            words.append(quote(value[at : begin - left]))
+        was = f"{':' if left else ''}${name}{':' if right else ''}"
+        words.append(f'"${{{name}:+{was}}}"')
+        at = end + right
+    return "".join([*words, quote(value[at:]) if at < len(value) else ""])
 
 
 def _alternatives(names: Sequence[str]) -> _Quoted:
     """A pattern of `case`."""
     return _Quoted(" | ".join(_ident(name) for name in names))
+
+
+def _line(value: str) -> _Quoted:
+    """A set-up line: the one text of a config that is bash, and stands in the script as it is. Its check has refused
+    line breaks."""
+    return _Quoted(value)
 
 
 def _comment(value: Any) -> _Quoted:

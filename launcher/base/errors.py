@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 
 
@@ -52,5 +54,19 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'system'}: {error.strerror}"
     if isinstance(error, ImportError):
-        return f"sgl-launch is installed without a part that it needs: {error}"
+        return import_error(error)
     return f"a mistake in sgl-launch ({type(error).__name__}: {error}); please report it"
+
+
+def import_error(error: ImportError) -> str:
+    """What to tell of a module that can't be imported, which is seldom sgl-launch's own mistake: PYTHONPATH or the
+    user's site-packages put another version before it, or the installation is not whole."""
+    wrong = f"a Python module can't be imported ({error})"
+    own = os.path.realpath(sys.prefix)
+    paths = os.environ.get("PYTHONPATH", "")
+    origin = os.path.realpath(error.path) if error.path else ""
+    if paths:
+        return f"{wrong}: PYTHONPATH={paths} may hide the version that sgl-launch was installed with; unset it"
+    if origin and not origin.startswith(own):
+        return f"{wrong}: {error.path} is not of sgl-launch's own environment {sys.prefix}; remove it there"
+    return f"sgl-launch is installed without a part that it needs ({error}); install it again in {sys.prefix}"

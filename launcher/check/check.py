@@ -60,7 +60,10 @@ def check_config(
     notes: list[str] = []
     if config is None:
         return Checked(tuple(in_order(found)), ("the rest can be checked once these are mended",), "", None)
-    config = resolve(config, source)
+    try:
+        config = resolve(config, source)
+    except InputError as e:
+        found += errors(e.problems)
     if catalog is None:
         catalog, said = choose_catalog(config, source, version)
         found += said

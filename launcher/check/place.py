@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from launcher.base.words import Ref
 from launcher.check.cross import Facts
 from launcher.check.findings import Finding
 from launcher.check.slurm import minutes
+from launcher.config.names import self_references
+from launcher.config.paths import shell_text as found_shell_text
 from launcher.containers import host_path
 
 # variable -> what to set instead
@@ -72,6 +76,47 @@ def model_path(x: Facts) -> Iterator[Finding]:
         yield Finding("warning", x.source.problem(message, "model", "path"))
     elif x.cluster == "local" and not here.is_dir():
         yield Finding("error", x.source.problem(f"no such folder on this machine: {here}", "model", "path"))
+
+
+def shell_text(x: Facts) -> Iterator[Finding]:
+    """What a shell would replace, in values that no shell reads."""
+    config = x.config
+    envs: list[tuple[tuple[str, ...], Mapping[str, str]]] = [(("env",), config.env)]
+    envs.append((("frontend", "env"), config.frontend.env))
+    flags: list[tuple[tuple[str, ...], Mapping[str, Any]]] = [(("frontend", "args"), config.frontend.args)]
+    flags.append((("mocker",), config.mocker))
+    for name, role in config.roles.items():
+        envs.append(((name, "env"), role.env))
+        flags.append(((name, "args"), role.args))
+    for keys, env in envs:
+        for name, value in env.items():
+            for begin, end in reversed(self_references(name, value)):
+                value = value[:begin] + value[end:]
+            if text := found_shell_text(value):
+                message = (
+                    f"{text} stays as it is here: of a variable, only its own former value is put in (${name}). Write "
+                    f"the value, or a line of `setup`: export {name}=..."
+                )
+                yield Finding("warning", x.source.problem(message, *keys, name))
+    for keys, args in flags:
+        for name, item in args.items():
+            for value in item if isinstance(item, list) else [item]:
+                if isinstance(value, str) and (text := found_shell_text(value)):
+                    message = f"{text} stays as it is here: no shell reads it; write the value"
+                    yield Finding("warning", x.source.problem(message, *keys, name))
+
+
+# each node has its own of these
+NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+
+
+def run_folders(x: Facts) -> Iterator[Finding]:
+    """Run folders on storage that every node sees, as far as the path that was written tells."""
+    runs = os.path.normpath(x.config.runs)
+    at = next((top for top in NODE_LOCAL if runs == top or runs.startswith(top + "/")), None)
+    if at is not None and x.cluster == "slurm":
+        message = f"{runs} is below {at}, of which each node has its own; choose a folder that every node sees"
+        yield Finding("warning", x.source.problem(message, "runs"))
 
 
 def time_limit(x: Facts) -> Iterator[Finding]:
@@ -156,4 +201,6 @@ def shared_services(x: Facts) -> Iterator[Finding]:
         yield Finding("warning", x.source.problem(message, "services", "where"))
 
 
-CHECKS = (environment, low_ports, model_path, time_limit, compilation, signals, shared_services)
+CHECKS = (
+    environment, low_ports, model_path, run_folders, shell_text, time_limit, compilation, signals, shared_services,
+)  # fmt: skip

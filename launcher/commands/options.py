@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from launcher.base.errors import InputError, Problem
+from launcher.config.paths import expanded
 from launcher.config.site import site_value
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def _runs(ctx: click.Context, param: click.Parameter, value: str | None) -> Path:
-    return Path(value or site_value("runs") or "runs")
+    try:
+        return Path(expanded(value or site_value("runs") or "runs"))
+    except ValueError as e:
+        raise InputError(Problem(str(e), None, "runs")) from None
 
 
 runs_option = click.option(
@@ -70,8 +75,8 @@ def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     from launcher.run.find import find_runs
 
     try:
-        given = ctx.params.get("runs") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
-        runs = find_runs(Path(given))
+        given = str(ctx.params.get("runs") or "") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
+        runs = find_runs(Path(expanded(given)))
     except Exception:  # a broken site file is no reason to break the user's prompt
         return []
     found: dict[str, str] = {}
@@ -88,8 +93,8 @@ def complete_group(ctx: click.Context, param: click.Parameter, incomplete: str) 
     from launcher.run.find import find_run
 
     try:
-        given = ctx.params.get("runs") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
-        groups = find_run(ctx.params.get("job"), Path(given)).plan().groups
+        given = str(ctx.params.get("runs") or "") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
+        groups = find_run(ctx.params.get("job"), Path(expanded(given))).plan().groups
     except Exception:
         return []
     names = [n for g in groups for n in (g.name, *(f"{g.name}:{r.rank}" for r in g.ranks))]

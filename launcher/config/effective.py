@@ -10,7 +10,7 @@ from typing import Any
 
 from launcher.config import Config
 from launcher.config.load import merged_layers
-from launcher.config.yamlpos import Number
+from launcher.config.yamlpos import Number, Whole
 from launcher.config.yamltext import scalar
 
 _HEAD = "# made by sgl-launch: the site files, what `base` names, the config and --set, as one file\n"
@@ -43,7 +43,7 @@ def _block(data: Mapping[str, Any], indent: str = "") -> list[str]:
 
 def _flow(value: Any) -> str:
     """On one line; a number as it was written, since it may be meant as a text."""
-    if isinstance(value, Number):
+    if isinstance(value, (Number, Whole)):
         return value.written
     if isinstance(value, dict):
         return "{" + ", ".join(f"{scalar(k)}: {_flow(v)}" for k, v in value.items()) + "}"

@@ -112,7 +112,8 @@ def _flags(value: dict[str, Any]) -> dict[str, Any]:
             problems.append((key, "a list of values takes texts and numbers alone"))
         elif any(isinstance(i, str) and _has_control(i) for i in items):
             problems.append((key, "must be one line of text without control characters"))
-        out[flag] = item
+        # SGLang reads numbers in decimal alone
+        out[flag] = int(item) if isinstance(item, int) and not isinstance(item, bool) else item
     at_keys(problems)
     return out
 
@@ -128,6 +129,11 @@ def _auto_port(value: Any) -> Any:
     shown = _shown(value) if isinstance(value, str) else "empty" if value is None else str(value)[:60]
     near = nearest(value, ["auto"]) if isinstance(value, str) else ""
     raise ValueError(f"must be 'auto' or a port from 1 to 65535, not {shown}{near}")
+
+
+def no_lines(value: Any) -> Any:
+    """`null` is no line."""
+    return [] if value is None else value
 
 
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]

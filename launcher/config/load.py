@@ -14,6 +14,7 @@ from launcher.base.errors import InputError, Place, Problem
 from launcher.base.files import data_path
 from launcher.base.suggest import nearest
 from launcher.config.fields import AT_KEYS
+from launcher.config.paths import expanded
 from launcher.config.schema import Config
 from launcher.config.site import mapping_of, printable, short, site_files, site_layer
 from launcher.config.yamlpos import KeyPath, parse
@@ -114,10 +115,16 @@ def merged_layers(
     places: dict[KeyPath, Place] = {}
     for site in site_files() if sites is None else sites:
         _merge(data, places, *site_layer(site))
+    site_lines = data.pop("setup", None)
     for layer, layer_places in _with_bases(path):
         _merge(data, places, layer, layer_places)
     for item in sets:
         _merge(data, places, *_set(item))
+    own_lines = data.setdefault("setup", []) if site_lines is not None else None
+    if isinstance(site_lines, list) and isinstance(own_lines, list):
+        data["setup"] = [*site_lines, *own_lines]  # what the site's nodes need holds for every config
+    elif site_lines is not None and own_lines == []:
+        data["setup"] = site_lines
     return data, Source(str(path), places)
 
 
@@ -130,8 +137,10 @@ def validate(data: Mapping[str, Any], source: Source) -> Config:
 
 
 def resolve(config: Config, source: Source) -> Config:
-    """A model path or a Python that begins with ./ or ../ is taken from the folder of the file where it is
-    written: the config, a base of it or a site file; of a `--set`, from the config's."""
+    """Every path as it is meant: `~`, `$HOME` and `$USER` put in (launcher.config.paths), and ./ or ../ of the model
+    and Python taken from the folder of the file where it is written: the config, a base of it or a site file; of a
+    `--set`, from the config's. Raises InputError."""
+    config = _expanded(config, source)
     if config.python and config.python.startswith(("./", "../")):
         # not resolved: a venv's python is a link, and is asked for by the link's own path
         python = os.path.normpath(source.folder("python").absolute() / config.python)
@@ -143,6 +152,39 @@ def resolve(config: Config, source: Source) -> Config:
     if model.served_name is None:
         model = model.model_copy(update={"served_name": Path(path).name})
     return config.model_copy(update={"model": model})
+
+
+_PATHS: tuple[tuple[str, ...], ...] = (
+    ("model", "path"), ("python",), ("container", "image"), ("container", "mounts"), ("services", "keys"),
+    ("warmup", "kernels", "cache_dir"), ("warmup", "kernels", "local_dir"), ("warmup", "kernels", "manifest"),
+    ("dynamo_serve", "folder"), ("runs",),
+)  # fmt: skip
+
+
+def _expanded(config: Config, source: Source) -> Config:
+    problems = []
+    for keys in _PATHS:
+        try:
+            config = _with_path(config, keys)
+        except ValueError as e:
+            problems.append(source.problem(str(e), *keys))
+    if problems:
+        raise InputError(*problems)
+    return config
+
+
+def _with_path(part: Any, keys: Sequence[str]) -> Any:
+    """The config with one of its paths, or list of SOURCE:TARGET, expanded."""
+    value = getattr(part, keys[0])
+    if value is None:
+        return part
+    if len(keys) > 1:
+        new = _with_path(value, keys[1:])
+    elif isinstance(value, list):
+        new = [":".join(expanded(path) for path in mount.split(":")) for mount in value]
+    else:
+        new = expanded(value)
+    return part if new == value else part.model_copy(update={keys[0]: new})
 
 
 def _with_bases(path: Path) -> list[tuple[dict[str, Any], dict[KeyPath, Place]]]:

@@ -33,3 +33,8 @@ def not_a_secret(name: str) -> str:
     """Why `env_from` may not name this variable; empty if it may. The script itself gets those: without
     its own PATH it would find no program."""
     return not_to_be_set(name) or ("not to be set here: the job script needs its own" if name == "PATH" else "")
+
+
+def self_references(name: str, value: str) -> list[tuple[int, int]]:
+    """Where a variable's value refers to the variable itself, as `$NAME` or `${NAME}`: (begin, end) of each."""
+    return [found.span() for found in re.finditer(rf"\$(?:{{{name}}}|{name}(?!\w))", value)]

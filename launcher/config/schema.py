@@ -20,6 +20,7 @@ from launcher.config.fields import (
     Text,
     Workers,
     at_keys,
+    no_lines,
 )
 
 
@@ -327,10 +328,18 @@ class Config(Part):
     aggregated: Annotated[Role, BeforeValidator(_no_slurm)] | None = None
     mocker: Flags = Field(default_factory=dict, description="Flags of Dynamo's mocker (`speedup-ratio: 10`).")
     dynamo_serve: DynamoServe | None = None
+    setup: Annotated[list[Text], BeforeValidator(no_lines)] = Field(
+        default_factory=list,
+        description="Lines of bash before each process on its node (inside the container, if there is one): "
+        "`module load cuda`, `source /opt/x/env.sh`, `ulimit -n 65536`. They stand in the script as they are; a line "
+        "that fails ends the process. A site file's lines come before a config's; `null` in a config leaves those "
+        "out. `env` is set after them.",
+    )
     env: Env = Field(
         default_factory=dict,
         description="Environment of all workers and of the frontend, under their own `env`. "
-        "NATS and etcd do not get it.",
+        "NATS and etcd do not get it. Values stand as they are, but for `$NAME` of the variable itself: "
+        "`PATH: /opt/x/bin:$PATH`.",
     )
     env_from: EnvFrom = Field(
         default_factory=dict,
@@ -357,7 +366,8 @@ class Config(Part):
     warmup: Warmup = Field(default_factory=Warmup)
     runs: Text = Field(
         default="runs",
-        description="Folder for run folders, on storage that every node sees; relative to where the job is submitted.",
+        description="Folder for run folders, on storage that every node sees; relative to where the job is submitted. "
+        "In every path `~`, `$HOME` and `$USER` are put in, and nothing else is.",
     )
 
     @property

@@ -15,7 +15,7 @@ def site_files() -> list[Path]:
     """Site files, weakest first: $SGL_LAUNCH_SITE alone, or the machine's, then the user's."""
     if chosen := os.environ.get("SGL_LAUNCH_SITE"):
         return [Path(chosen)]
-    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"))
     files = [Path("/etc/sgl-launch/site.yaml"), config_home / "sgl-launch" / "site.yaml"]
     return [f for f in files if f.is_file()]
 

@@ -37,6 +37,15 @@ class Number(float):
         return self.written
 
 
+class Whole(int):
+    """As Number: 0x10 is 16 where a number is meant, and itself where a text is."""
+
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
+
+
 class _Loader(_BaseLoader):
     """YAML 1.2's core types, so that `time: 04:00:00` and `on` stay what they look like.
 
@@ -225,7 +234,9 @@ class Builder:
 def _int(text: str) -> int | None:
     if len(text) > 40:
         return None
-    value = int(text, 0)
+    value = Whole(text, 0) if text[:2] in ("0x", "0o") else int(text)
+    if isinstance(value, Whole):
+        value.written = text
     return value if value.bit_length() < _MAX_BITS else None
 
 

@@ -69,6 +69,8 @@ class MockerEngine(DynamoEngine):
             flags["no-enable-prefix-caching"] = True
         env = {
             **worker_env(config),
+            # its bootstrap address; else what the host's own name resolves to, often 127.0.1.1
+            "DYN_HTTP_RPC_HOST": Ref("${NODE_ADDR}"),
             # without it the mocker's /health stays 503
             "DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS": '["generate"]',
             **role.env,

@@ -31,6 +31,12 @@ def _cause(name: str, pattern: str, means: str, do: str) -> Cause:
 
 CAUSES: tuple[Cause, ...] = (
     _cause(
+        "set-up line",
+        r"^setup: exit status \d+ of: ",
+        "a line of `setup` failed before the process began",
+        "the line above it says why; try the line on that node, and change `setup` in the site file or the config",
+    ),
+    _cause(
         "wrong flag",
         r"error: (unrecognized arguments|argument --\S+: (invalid|expected))|error: ambiguous option",
         "SGLang or Dynamo does not know a flag, or not this value",
@@ -93,7 +99,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "no room on disk",
-        r"No space left on device|Disk quota exceeded",
+        r"(?i)No space left on device|Disk quota exceeded",
         "a file system is full",
         "free room in runs, /tmp or the kernel cache; move `runs` to a larger file system",
     ),

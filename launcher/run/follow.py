@@ -145,5 +145,9 @@ def _output(run: RunFolder) -> str:
     """What is known of a job that recorded no reason: the end of what its script printed."""
     lines = [text for line in last_lines(run.output, OUTPUT_LINES) if (text := plain(line))]
     if not lines:
-        return f"It recorded no reason, and {run.output} is empty or not there: its script may never have started"
+        return (
+            f"It recorded no reason, and {run.output} is empty or not there: its script may never have started. "
+            "Slurm ends a job at once whose first node can't write that file: `runs` must be a folder on storage that "
+            "every node sees"
+        )
     return "\n".join([f"It recorded no reason; the last lines of {run.output}:", *(f"  {line}" for line in lines)])

@@ -1,9 +1,8 @@
 # --- Processes -------------------------------------------------------------------------------------------------------
 scratch() {
-  local folder=${TMPDIR:-}
-  [ -w "$folder" ] || folder=/tmp
-  SCRATCH=$folder/$SCRATCH_NAME
-  mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # NATS and etcd share it
+  [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp
+  SCRATCH=$TMPDIR/$SCRATCH_NAME
+  mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # what runs on one node shares it
 }
 
 nats() {
@@ -29,6 +28,9 @@ etcd() {
 
 # What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
 environment() {
+  # engines keep caches in HOME; one that takes no file (read-only, full, not there) is replaced
+  { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
+  rm -f "$HOME/.sgl-launch-$$"
   export HF_HUB_OFFLINE=1
   KEYS="${RUN}/secrets"
   # Dynamo wants etcd's keys as text and NATS's as paths
@@ -101,12 +103,11 @@ frontend() {
   export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
     DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=60
   exec python3 -m dynamo.frontend \
-    --http-port "${FRONTEND_PORT}" \
-    --migration-limit 3
+    --http-port "${FRONTEND_PORT}" --migration-limit 3
 }
 
 case $1 in
-  nats | etcd | prefill | decode | frontend) find_rank && "$1" ;;
+  nats | etcd | prefill | decode | frontend) find_rank; "$1" ;;
   *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | frontend" >&2 && exit 2 ;;
 esac
 

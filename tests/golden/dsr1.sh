@@ -41,8 +41,8 @@ find_rank() {
   while read -r host address interface gpus; do
     if [ "${RANK:-$rank}" = "$rank" ] && { [ -n "${RANK:-}" ] || [ "$host" = "${SLURMD_NODENAME:-}" ]; }; then
       export RANK=$rank NODE_ADDR=$address LAUNCH_RANK=$JOB_ID/$GROUP/$rank
-      # Gloo and NCCL must take the interface that owns the address that others know ("=": no other that begins so)
-      export GLOO_SOCKET_IFNAME=$interface NCCL_SOCKET_IFNAME="=$interface"
+      # they must take the interface that owns the address that others know ("=": no other that begins so)
+      export GLOO_SOCKET_IFNAME=$interface NCCL_SOCKET_IFNAME="=$interface" NVSHMEM_BOOTSTRAP_UID_SOCK_IFNAME=$interface
       [ "$gpus" = all ] || export CUDA_VISIBLE_DEVICES=$gpus
       return
     fi
@@ -54,10 +54,9 @@ find_rank() {
 
 # --- Processes -------------------------------------------------------------------------------------------------------
 scratch() {
-  local folder=${TMPDIR:-}
-  [ -w "$folder" ] || folder=/tmp
-  SCRATCH=$folder/$SCRATCH_NAME
-  mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # NATS and etcd share it
+  [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp
+  SCRATCH=$TMPDIR/$SCRATCH_NAME
+  mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # what runs on one node shares it
 }
 
 nats() {
@@ -83,6 +82,9 @@ etcd() {
 
 # What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
 environment() {
+  # engines keep caches in HOME; one that takes no file (read-only, full, not there) is replaced
+  { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
+  rm -f "$HOME/.sgl-launch-$$"
   export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1
   KEYS="${RUN}/secrets"
   # Dynamo wants etcd's keys as text and NATS's as paths
@@ -165,12 +167,11 @@ frontend() {
   export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
     DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=60
   exec python3 -m dynamo.frontend \
-    --http-port "${FRONTEND_PORT}" \
-    --migration-limit 3
+    --http-port "${FRONTEND_PORT}" --migration-limit 3
 }
 
 case $1 in
-  nats | etcd | prefill | decode | frontend) find_rank && "$1" ;;
+  nats | etcd | prefill | decode | frontend) find_rank; "$1" ;;
   *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | frontend" >&2 && exit 2 ;;
 esac
 

@@ -31,8 +31,8 @@ find_rank() {
   while read -r host address interface gpus; do
     if [ "${RANK:-$rank}" = "$rank" ] && { [ -n "${RANK:-}" ] || [ "$host" = "${SLURMD_NODENAME:-}" ]; }; then
       export RANK=$rank NODE_ADDR=$address LAUNCH_RANK=$JOB_ID/$GROUP/$rank
-      # Gloo and NCCL must take the interface that owns the address that others know ("=": no other that begins so)
-      export GLOO_SOCKET_IFNAME=$interface NCCL_SOCKET_IFNAME="=$interface"
+      # they must take the interface that owns the address that others know ("=": no other that begins so)
+      export GLOO_SOCKET_IFNAME=$interface NCCL_SOCKET_IFNAME="=$interface" NVSHMEM_BOOTSTRAP_UID_SOCK_IFNAME=$interface
       [ "$gpus" = all ] || export CUDA_VISIBLE_DEVICES=$gpus
       return
     fi
@@ -44,10 +44,9 @@ find_rank() {
 
 # --- Processes -------------------------------------------------------------------------------------------------------
 scratch() {
-  local folder=${TMPDIR:-}
-  [ -w "$folder" ] || folder=/tmp
-  SCRATCH=$folder/$SCRATCH_NAME
-  mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # NATS and etcd share it
+  [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp
+  SCRATCH=$TMPDIR/$SCRATCH_NAME
+  mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # what runs on one node shares it
 }
 
 nats() {
@@ -73,6 +72,9 @@ etcd() {
 
 # What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
 environment() {
+  # engines keep caches in HOME; one that takes no file (read-only, full, not there) is replaced
+  { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
+  rm -f "$HOME/.sgl-launch-$$"
   KEYS="${RUN}/secrets"
   # Dynamo wants etcd's keys as text and NATS's as paths
   ETCD_AUTH_CA=$(<"$KEYS/ca.pem")
@@ -88,7 +90,7 @@ worker() {
     DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_TCP_RPC_PORT="${RPC_PORT}" \
     DYN_SYSTEM_HOST="${NODE_ADDR}" DYN_SYSTEM_PORT="${SYSTEM_PORT}" SGLANG_HOST_IP="${NODE_ADDR}" \
     HOST_IP="${NODE_ADDR}" SGLANG_CUDA_COREDUMP_BEFORE_CRASH=0 SGLANG_PYSPY_DUMP_BEFORE_CRASH=0 \
-    DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS='["generate"]'
+    DYN_HTTP_RPC_HOST="${NODE_ADDR}" DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS='["generate"]'
 }
 
 prefill() {
@@ -125,13 +127,11 @@ frontend() {
   export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
     DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=60
   exec "${LAUNCH_PYTHON}" -m dynamo.frontend \
-    --http-port "${FRONTEND_PORT}" \
-    --migration-limit 3 \
-    --router-mode kv
+    --http-port "${FRONTEND_PORT}" --migration-limit 3 --router-mode kv
 }
 
 case $1 in
-  nats | etcd | prefill | decode | frontend) find_rank && "$1" ;;
+  nats | etcd | prefill | decode | frontend) find_rank; "$1" ;;
   *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | frontend" >&2 && exit 2 ;;
 esac
 

@@ -1,6 +1,15 @@
 # --- Processes -------------------------------------------------------------------------------------------------------
+scratch() {
+  [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp
+  SCRATCH=$TMPDIR/$SCRATCH_NAME
+  mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # what runs on one node shares it
+}
+
 # What workers and frontends have in common: the config's env.
 environment() {
+  # engines keep caches in HOME; one that takes no file (read-only, full, not there) is replaced
+  { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
+  rm -f "$HOME/.sgl-launch-$$"
   export HF_HUB_OFFLINE=1 SGLANG_USE_CPU_ENGINE=1 UCX_TLS=tcp,shm,cma,self UCX_NET_DEVICES=lo
 }
 
@@ -51,17 +60,14 @@ decode() {
 frontend() {
   environment
   exec /REPO/.venv-sglang/bin/python -m sglang_router.launch_router \
-    --pd-disaggregation \
-    --prefill "http://${PREFILL_0_ADDR}:${PREFILL_0_HTTP_PORT}" "${PREFILL_0_BOOTSTRAP_PORT}" \
-    --decode "http://${DECODE_0_ADDR}:${DECODE_0_HTTP_PORT}" \
-    --host 0.0.0.0 \
-    --port "${FRONTEND_PORT}" --prometheus-host "${NODE_ADDR}" --prometheus-port "${METRICS_PORT}" \
-    --worker-startup-check-interval 1 \
+    --pd-disaggregation --prefill "http://${PREFILL_0_ADDR}:${PREFILL_0_HTTP_PORT}" "${PREFILL_0_BOOTSTRAP_PORT}" \
+    --decode "http://${DECODE_0_ADDR}:${DECODE_0_HTTP_PORT}" --host 0.0.0.0 --port "${FRONTEND_PORT}" \
+    --prometheus-host "${NODE_ADDR}" --prometheus-port "${METRICS_PORT}" --worker-startup-check-interval 1 \
     --worker-startup-timeout-secs 300
 }
 
 case $1 in
-  prefill | decode | frontend) find_rank && "$1" ;;
+  prefill | decode | frontend) find_rank; "$1" ;;
   *) echo "usage: $0 (the job), or inside it $0 prefill | decode | frontend" >&2 && exit 2 ;;
 esac
 

@@ -10,6 +10,7 @@ import pytest
 from launcher.report.causes import CAUSES, explain
 
 SAMPLES = [
+    ("set-up line", "setup: exit status 127 of: module load cuda/99"),
     ("wrong flag", "launch_server.py: error: unrecognized arguments: --enable-deepep-moe"),
     ("wrong flag", "__main__.py: error: argument --tp-size/--tp: invalid int value: 'sixteen'"),
     ("missing program", "ModuleNotFoundError: No module named 'sglang'"),

@@ -53,7 +53,7 @@ def test_signals(play: Play, stage: str, name: str, cluster: str) -> None:
         (ZeroDivisionError("x"), "a mistake in sgl-launch (ZeroDivisionError: x); please report it"),
         (FileNotFoundError(2, "No such file or directory", "srun"), "srun: No such file or directory"),
         (ModuleNotFoundError("No module named 'x'"),
-         "sgl-launch is installed without a part that it needs: No module named 'x'"),
+         "sgl-launch is installed without a part that it needs (No module named 'x'); install it again in"),
     ],
 )  # fmt: skip
 def test_a_stage_fails(play: Play, stage: str, error: Exception, why: str) -> None:

@@ -85,7 +85,7 @@ def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, severa
         "aggregated": {"args": {"x-flag": flag, "x-list": several}, "env": {"OWN": variable}},
         "frontend": {"router_mode": served},
         "slurm": {"comment": flag},
-        "runs": served,
+        "runs": re.sub(r"[$`~]", "_", served),  # a path: those have a meaning, or are refused
     }
     Path("c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     plan = make_plan(*load_config("c.yaml", sites=()))
@@ -101,6 +101,7 @@ def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, severa
     python.write_text('#!/bin/bash\nprintf "%s\\0" "$OWN" "$ALL" python3 "$@"\n')
     python.chmod(0o755)
     Path("job.sh").write_text(script, encoding="utf-8")
+    named |= {"HOME": str(folder), "SCRATCH_NAME": "s"}
     place = {"RUN": str(folder), "JOB_ID": "1", "GROUP": "aggregated-0", "NODES": "host n lo all"}
     env = {**named, **place, "PATH": f"{folder.absolute()}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "job.sh", "aggregated"], env=env, capture_output=True, check=True, timeout=20)
@@ -109,7 +110,7 @@ def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, severa
     assert out == [variable, variable, *argv]
     assert flag in argv
     (runs,) = (line for line in script.split("\n") if "RUNS=" in line and "BASE=" in line)
-    assert bash(f"SLURM_JOB_ID=1 SLURM_SUBMIT_DIR=/; {runs}; printf '%s\\0' \"$RUNS\"") == [served]
+    assert bash(f"SLURM_JOB_ID=1 SLURM_SUBMIT_DIR=/; {runs}; printf '%s\\0' \"$RUNS\"") == [config["runs"]]
     # the heredoc gives back the plan
     assert to_json(plan_of_script(Path("job.sh"))) == to_json(plan)
     # and sbatch reads one comment line for each directive
