@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from launcher.run.leftovers import clear, end_leftovers, leftovers
 from launcher.run.slurm import environment
 from launcher.run.state import cluster_of, is_local, job_state, job_states, other_host, script_process
 
+STORAGE = 5.0  # seconds for the folder of runs to answer
 PATIENCE = 5.0  # seconds in which a local run's script must show that it ends
 KILL_WAIT = 45.0  # seconds after which Slurm itself should have killed the job: its KillWait is 30 s
 
@@ -33,7 +35,7 @@ KILL_WAIT = 45.0  # seconds after which Slurm itself should have killed the job:
 @runs_option
 def command(job: str, timeout: float, runs: Path) -> None:
     """End JOB (an id, a name or a run folder) and everything it started."""
-    run = find_run(job, runs)
+    run = _find(job, runs)
     if not run.ours:
         raise InputError(f"{run.path} belongs to another user, who alone can cancel it")
     if host := other_host(run):
@@ -54,6 +56,33 @@ def command(job: str, timeout: float, runs: Path) -> None:
         click.echo(f"{run.path.name} ended: {state}")
     if not is_local(run):
         shutil.rmtree(run.path / "secrets", ignore_errors=True)
+
+
+def _find(job: str, runs: Path) -> RunFolder:
+    """The run. Where the folder of runs hangs, a job that is named by its number is ended all the same."""
+    found: list[RunFolder | Exception] = []
+
+    def look() -> None:
+        try:
+            run = find_run(job, runs)
+            run.events()
+            found.append(run)
+        except Exception as e:  # raised below
+            found.append(e)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(STORAGE)
+    if not found and not job.isdecimal():
+        raise WorkError(f"{runs}/ does not answer; a job of Slurm can be ended by its number: sgl-launch cancel NUMBER")
+    if not found:
+        code, output = run_command(["scancel", job], env=environment())
+        if code:
+            raise WorkError(f"scancel {job}: {output.strip()}")
+        raise WorkError(f"Slurm was told to end job {job}; how it ends is not known, since {runs}/ does not answer")
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
 
 
 def _living(name: str, runs: Path) -> list[RunFolder]:

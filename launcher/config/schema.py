@@ -207,6 +207,16 @@ class OnFailure(Part):
     )
 
 
+class LogFiles(Part):
+    """The logs of the job's processes, RUN/logs."""
+
+    limit_mb: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
+        default=1000,
+        description="Megabytes of all of them together, at most. A file that has grown to its share becomes "
+        "NAME.log.1, in place of the one before it.",
+    )
+
+
 class Security(Part):
     """Who may connect to NATS and etcd."""
 
@@ -358,6 +368,7 @@ class Config(Part):
         "one. Sets --no-kill: Slurm does not end the job when it loses a node.",
     )
     timeouts: Timeouts = Field(default_factory=Timeouts)
+    logs: LogFiles = Field(default_factory=LogFiles)
     preflight: bool = Field(
         default=False,
         description="Look at the nodes first (GPUs, model, image, limits, disk, network, ports) and end "

@@ -40,7 +40,7 @@ class Job:
         self.config = plan.config
         self.phase: Phase = "starting"
         ranks = sum(len(g.ranks) for g in plan.groups)
-        self.logs = Logs(run.path / "logs", ranks + 2 * len(plan.groups) + 8)
+        self.logs = Logs(run.path / "logs", ranks + 2 * len(plan.groups) + 8, self.config.logs.limit_mb * 10**6)
         self.parts: dict[str, Part] = {}
         self.helpers: dict[str, Step] = {}
         self.ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()

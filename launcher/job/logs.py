@@ -13,16 +13,15 @@ import threading
 from collections import deque
 from pathlib import Path
 
-LIMIT = 1 << 30  # bytes of all logs of a job
 TAIL = 8  # lines of each log that are kept in memory
-_LEAST = 1 << 20  # bytes of one file, however many there are
+_LEAST = 1 << 16  # bytes of one file, however many there are
 _WAITING = 4096  # chunks of at most 64 KiB
 
 
 class Logs:
-    """Files in `folder`; `files` is how many there may be."""
+    """Files in `folder`; `files` is how many there may be, `limit` the bytes of all together."""
 
-    def __init__(self, folder: Path, files: int, limit: int = LIMIT) -> None:
+    def __init__(self, folder: Path, files: int, limit: int) -> None:
         self.folder = folder
         self._most = max(limit // (2 * max(files, 1)), _LEAST)
         self._work: queue.Queue[tuple[str, bytes] | None] = queue.Queue(_WAITING)
