@@ -30,7 +30,8 @@ declare -A told_by=() # by file, where its holder is told
 # shellcheck disable=SC2016 # its own $1
 holder='trap "" TERM INT HUP; set -C; umask 022
   [ -e "$1" ] || [ -L "$1" ] || : >"$1"
-  [ -f "$1" ] && [ ! -L "$1" ] && exec 9<"$1" && flock -xn 9 && echo held && read -r _'
+  [ -f "$1" ] && [ ! -L "$1" ] && exec 9<"$1" && flock -xn 9 && echo held || echo no
+  read -r _' # it must not end by itself: bash would forget its descriptors while they are copied
 hold() {
   local answer='' said tell pid
   { coproc HOLDER { exec bash -c "$holder" hold "$1"; }; } 2>/dev/null
@@ -40,7 +41,7 @@ hold() {
   exec {said}<&-
   [ "$answer" != held ] || { told_by[$1]=$tell; return; }
   exec {tell}>&-
-  kill -KILL "$pid" 2>/dev/null
+  [ "$answer" = no ] || kill -KILL "$pid" 2>/dev/null # it hangs
   return 1
 }
 let_go() { # of a file
