@@ -37,7 +37,7 @@ hold() {
   { coproc HOLDER { exec bash -c "$holder" hold "$1"; }; } 2>/dev/null
   pid=$HOLDER_PID
   { exec {said}<&"${HOLDER[0]}" {tell}>&"${HOLDER[1]}"; } 2>/dev/null || return 1
-  read -r -t 2 -u "$said" answer
+  read -r -t 10 -u "$said" answer
   exec {said}<&-
   [ "$answer" != held ] || { told_by[$1]=$tell; return; }
   exec {tell}>&-

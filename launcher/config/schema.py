@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from launcher.config.allocation import RoleSlurm, Slurm
 from launcher.config.fields import (
@@ -22,18 +22,13 @@ from launcher.config.fields import (
     at_keys,
     no_lines,
 )
+from launcher.config.running import LogFiles, OnFailure, Part, Security
 
 
 def _no_slurm(value: Any) -> Any:
     if isinstance(value, dict) and "slurm" in value:
         at_keys([("slurm", "an aggregated deployment has one kind of nodes: set it in the top `slurm`")])
     return value
-
-
-class Part(BaseModel):
-    """One mapping of the config: typed, frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Model(Part):
@@ -172,67 +167,6 @@ class Timeouts(Part):
     drain: Annotated[Seconds, Field(ge=0.1, le=1_000_000)] = Field(
         default=60,
         description="After SIGUSR2 (`slurm.signal: B:USR2@120`) running requests get this long.",
-    )
-
-
-class OnFailure(Part):
-    """What happens when a process ends that should not have."""
-
-    workers: Literal["restart", "stop", "requeue"] = Field(
-        default="restart",
-        description="A worker group that ends once the deployment has been ready: start it again "
-        "while the others go on serving, end the job, or end it and requeue it without the node "
-        "that failed. Before it has been ready, the job ends.",
-    )
-    services: Literal["stop", "restart", "requeue"] = Field(
-        default="stop",
-        description="NATS or etcd ends: end the job, start it again at once in its place with the data it had, "
-        "or requeue the job.",
-    )
-    frontends: Literal["restart", "stop", "requeue"] = Field(
-        default="restart",
-        description="A frontend ends once the deployment has been ready: start it again (it has no state to lose), "
-        "end the job, or requeue it. Before it has been ready, the job ends.",
-    )
-    max_restarts: Annotated[int, Field(ge=0)] = Field(
-        default=3,
-        description="Restarts of one worker group, service or frontend within `window`; the next end is the job's.",
-    )
-    window: Seconds = Field(
-        default=600,
-        description="How long a restart counts, in seconds: what has run that long since is as good as new.",
-    )
-    max_requeues: Annotated[int, Field(ge=0)] = Field(
-        default=2, description="Requeues of the job."
-    )
-
-
-class LogFiles(Part):
-    """The logs of the job's processes, RUN/logs."""
-
-    limit_mb: Annotated[int, Field(ge=16, le=1_000_000)] = Field(
-        default=1000,
-        description="Megabytes of all of them together, at most. A file that has grown to its share becomes "
-        "NAME.log.1, in place of the one before it.",
-    )
-
-
-class Security(Part):
-    """Who may connect to NATS and etcd."""
-
-    services: Literal["secured", "open"] = Field(
-        default="secured",
-        description="`secured`: each job makes its own keys. etcd talks TLS and takes only clients "
-        "with the job's certificate, NATS only those with its password. `open`: neither.",
-    )
-    nats_tls: bool = Field(
-        default=False,
-        description="TLS with the job's certificates for NATS too. Needs Dynamo 1.5 or newer on "
-        "the workers: 1.4 and older can give NATS a password but no certificate.",
-    )
-    request_plane: Literal["tls", "open"] = Field(
-        default="open",
-        description="TLS with the job's certificates on Dynamo's TCP request plane too. Needs Dynamo 1.5 or newer.",
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from launcher.config.schema import OnFailure
+from launcher.config.running import OnFailure
 
 Kind = Literal["worker", "service", "frontend", "balancer"]
 Phase = Literal["starting", "serving", "stopping"]
