@@ -110,15 +110,17 @@ def test_several_frontends_at_one_address(slurm: Launcher, cluster: Cluster) -> 
     assert endpoint["urls"] == [f"http://{cluster.address(n)}:{port}" for n in ("n001", "n002", "n003")]
     run.chat(LOGIN)
     hold = "import socket, sys; s = [socket.create_connection((sys.argv[1], 8000)) for _ in range(6)]; input()"
-    holder = cluster.popen([sys.executable, "-c", hold, cluster.address("n001")], LOGIN, stdin=PIPE)
+    # the supervisor keeps one connection to each frontend, by which it asks whether that still answers
 
     def held() -> list[int]:
         seen = cluster.run(["ss", "-Htn", "state", "established", f"dport = :{port}"], "n001").stdout.splitlines()
         return [sum(f"{cluster.address(n)}:{port}" in line for line in seen) for n in ("n001", "n002", "n003")]
 
-    wait_until(lambda: held() == [2, 2, 2], 10, "two connections at each frontend")
+    wait_until(lambda: held() == [1, 1, 1], 20, "the supervisor's own connections")
+    holder = cluster.popen([sys.executable, "-c", hold, cluster.address("n001")], LOGIN, stdin=PIPE)
+    wait_until(lambda: held() == [3, 3, 3], 10, "two connections more at each frontend")
     holder.communicate("\n", timeout=10)
-    wait_until(lambda: held() == [0, 0, 0], 10, "their end")
+    wait_until(lambda: held() == [1, 1, 1], 10, "their end")
     run.chat(LOGIN)
     end(run, cluster)
 
