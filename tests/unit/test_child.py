@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,25 +142,26 @@ def test_short_programs() -> None:
         ]
 
     assert go(does) == [
-        (3, "out\nerr\n"), (127, "/nowhere/at-all: No such file or directory"), (124, "sleep did not answer within 0 s"),
+        (3, "out\nerr\n"),
+        (127, "/nowhere/at-all: No such file or directory"),
+        (124, "sleep did not answer within 0 s"),
     ]  # fmt: skip
 
 
-def test_a_program_that_nobody_waits_for_any_more_is_ended() -> None:
+def test_a_program_that_nobody_waits_for_any_more_is_ended(folder: Path) -> None:
+    file = folder / "pid"
+
     async def does() -> int:
         task = asyncio.create_task(run_program(["bash", "-c", "echo $$ >pid; exec sleep 60"], 50))
-        while not os.path.exists("pid") or not open("pid").read():
+        while not file.exists() or not file.read_text():
             await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.wait([task])
-        return int(open("pid").read())
+        return int(file.read_text())
 
-    pid = go(does)
+    stat = Path(f"/proc/{go(does)}/stat")
     for _ in range(100):
-        try:
-            if open(f"/proc/{pid}/stat").read().split()[2] == "Z":
-                return
-        except FileNotFoundError:
+        if not stat.exists() or stat.read_text().split()[2] == "Z":
             return
         time.sleep(0.02)
     raise AssertionError("it lives")

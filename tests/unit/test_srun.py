@@ -23,7 +23,7 @@ RANK_OF = {0: 1, 1: 2, 2: 0}  # Slurm's tasks are in its own order of the nodes
         (["srun: error: n[1-2]: tasks 0-1: Killed"], 137, 137, "n1", 1),
         (["srun: error: n1,n3: tasks 0,2: Exited with exit code 7"], 7, 7, "n1", 1),
         (["srun: error: n9: task 8: Exited with exit code 1"], 1, 1, "n9", None),
-        (["srun: error: Node failure on n2", "srun: Job step aborted: Waiting up to 32 seconds for job step to finish."],
+        (["srun: error: Node failure on n2", "srun: Job step aborted: Waiting up to 32 seconds"],
          0, 0, "n2", 2),
         ([], 0, 0, "", None),
     ],

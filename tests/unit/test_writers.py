@@ -128,8 +128,8 @@ def test_lines_that_are_dropped_are_counted(folder: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "name",
     ["RANK", "NODES", "GROUP", "RUN", "SLURM_TIMELIMIT", "SLURM_LABELIO", "SLURM_MEM_PER_CPU", "SLURM_PROCID",
-     "SLURM_STEP_ID", "SBATCH_EXPORT", "SALLOC_X", "SRUN_X", "SGL_LAUNCH", "SGL_JOB_ID", "LAUNCH_RANK", "PREFILL_0_ADDR",
-     "HF_TOKEN"],
+     "SLURM_STEP_ID", "SBATCH_EXPORT", "SALLOC_X", "SRUN_X", "SGL_LAUNCH", "SGL_JOB_ID", "LAUNCH_RANK",
+     "PREFILL_0_ADDR", "HF_TOKEN"],
 )  # fmt: skip
 def test_left_out_of_the_environment(name: str) -> None:
     assert name not in base_env({name: "1"}, ["HF_TOKEN"])
