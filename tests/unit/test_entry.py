@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from launcher.job import entry
 from launcher.render import render
 
-from .helpers import BASE, REPO, plan_of
+from .helpers import BASE, plan_of
 
 
 def events(run: Path) -> list[tuple[str, str, str]]:
@@ -22,13 +21,13 @@ def events(run: Path) -> list[tuple[str, str, str]]:
     return [(e["stage"], e["state"], e["detail"]) for e in found]
 
 
-def start(run: Path, before: str = "", config: str = BASE, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+def start(run: Path, before: str = "", config: str = BASE) -> tuple[int, str]:
     """Exit status and output; `before` is what happens in the process before it begins."""
     Path("job.sh").write_text(render(plan_of(config, "local")))
     code = f"import os, signal, sys\n{before}\nfrom launcher.job.entry import main\nmain('job.sh')"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "RUN": str(run), "JOB_ID": "L1", "PYTHONPATH": str(REPO), **(env or {})},
+        env={**os.environ, "RUN": str(run), "JOB_ID": "L1"},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
@@ -59,7 +58,7 @@ def test_a_signal_before_anything(folder: Path, name: str, status: int) -> None:
     ("before", "config", "why"),
     [
         ("sys.modules['launcher.job.context'] = None", BASE,
-         "sgl-launch is installed without a part that it needs: import of launcher.job.context halted"),
+         "sgl-launch is installed without a part that it needs (import of launcher.job.context halted"),
         ("import launcher.job.script as s\ns.plan_of_script = lambda _: {}['x']", BASE,
          "a mistake in sgl-launch (KeyError: 'x'); please report it"),
         ("", BASE + "env_from: [NOT_THERE]\n", "NOT_THERE (env_from) is not in the job's environment: export it"),

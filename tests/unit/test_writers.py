@@ -104,7 +104,7 @@ def test_a_log_that_has_grown_is_begun_anew(folder: Path, monkeypatch: pytest.Mo
 def test_lines_that_are_dropped_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs_module, "_WAITING", 3)
     os.mkfifo(folder / "stuck.log")  # opening it to write waits for a reader
-    logs = Logs(folder, files=2)
+    logs = Logs(folder, files=2, limit=1 << 30)
     logs.write("stuck.log", b"x\n")
     time.sleep(0.2)
     begin = time.monotonic()
