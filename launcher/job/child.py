@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 
 _CHUNK = 1 << 16
+_DRAIN = 32  # chunks; a pipe holds 64 KiB, or at most 1 MiB (/proc/sys/fs/pipe-max-size)
 _LONGEST = 1 << 20  # bytes of a line that has no end, before it is taken for one
 
 Lines = Callable[[bytes], None]
@@ -118,8 +119,10 @@ class _Pipe:
         return True
 
     def drain(self) -> None:
-        while self._open and self._read():
-            pass
+        """What was in the pipe by now: those that still write must not hold this up."""
+        for _ in range(_DRAIN):
+            if not (self._open and self._read()):
+                break
 
     def close(self) -> None:
         self.drain()
@@ -159,8 +162,8 @@ async def run_program(argv: Sequence[str], limit: float, env: Mapping[str, str] 
     try:
         code = await asyncio.wait_for(asyncio.shield(child.ended), limit)
     except asyncio.TimeoutError:
-        child.signal(signal.SIGKILL)
         return 124, f"{argv[0]} did not answer within {limit:.0f} s"
     finally:
+        child.signal(signal.SIGKILL)
         child.close()
     return code, b"".join(said).decode(errors="replace")

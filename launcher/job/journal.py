@@ -52,7 +52,7 @@ class Journal:
 
         def write() -> None:
             with contextlib.suppress(OSError):
-                os.write(2, line.encode())
+                os.write(2, line.encode(errors="replace"))
             self._append("logs/job.log", line)
 
         self.later(write)
@@ -86,5 +86,5 @@ class Journal:
 
     def _write_all(self) -> None:
         while (work := self._work.get()) is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Exception):  # one line that can't be written must not cost the others
                 work()

@@ -25,7 +25,10 @@ def plan_of_script(path: Path) -> Plan:
     begin, end = text.rfind(_BEGIN), text.rfind(_END)
     if begin < 0 or end < begin:
         raise WorkError(f"{path} has no plan at its end: it is not a script of sgl-launch, or was cut")
-    given: dict[str, Any] = json.loads(text[begin + len(_BEGIN) : end])
+    try:
+        given: dict[str, Any] = json.loads(text[begin + len(_BEGIN) : end])
+    except ValueError as e:
+        raise WorkError(f"{path}: the plan at its end was changed and can't be read ({e})") from None
     again = (
         f"sgl-launch {__version__} does not make this script's plan any more: "
         "make the script anew with `sgl-launch render`, or set SGL_LAUNCH to the version that made it"

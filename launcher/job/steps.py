@@ -250,6 +250,9 @@ _HOW = (
 _NOT_BEGUN = re.compile(
     r"Unable to (contact|create|confirm)|[Cc]reat\w* (job )?step|contact slurm controller|Connection refused|timed out"
 )
+# ... unless it has answered: a node that is not to be had is an end of the step like others
+_REFUSED = re.compile(r"not available|launch")
+_NODE = re.compile(r"error: Node failure on (?P<host>[^ ,;]+)")
 _CANCELLED = re.compile(r"CANCELLED AT|Job step aborted|forcing job termination")
 
 
@@ -262,12 +265,17 @@ def how_ended(status: int, said: Sequence[str], rank_of: Mapping[int, int], plac
     errors = [line.removeprefix("srun: ") for line in said if "rror" in line or "CANCELLED" in line]
     told = "; ".join(errors[:3])
     for line in said:
+        if found := _NODE.search(line):
+            rank = next((n for n, place in enumerate(places) if place.host == found["host"]), None)
+            return Ended(status, found["host"], rank, cancelled, told)
         if found := _TASK.search(line):
             for pattern, known in _HOW:
                 if how := pattern.search(found["how"]):
                     status = known if known is not None else int(how[1])
                     break
             rank = rank_of.get(int(found["task"]))
-            return Ended(status, found["host"], rank, cancelled, told)
-    not_begun = any("rror" in line and _NOT_BEGUN.search(line) for line in said)
+            # of several hosts ("n[1-2]: tasks 0-1") the one that the rank is on
+            host = found["host"] if rank is None else places[rank].host
+            return Ended(status, host, rank, cancelled, told)
+    not_begun = any("rror" in line and _NOT_BEGUN.search(line) and not _REFUSED.search(line) for line in said)
     return Ended(status, places[0].host if len(places) == 1 else "", None, cancelled, told, not_begun)

@@ -30,7 +30,7 @@ def told(launcher: Launcher, job: int, timeout: float = 30) -> str:
 
 
 @pytest.mark.parametrize("how, said", [
-    ("not there", "sgl-launch is not on n00"),
+    ("not there", "sgl-launch does not run on n00"),
     ("broken", "sgl-launch is installed without a part that it needs"),
 ])  # fmt: skip
 def test_no_sgl_launch_on_the_first_node(launcher: Launcher, cluster: Cluster, how: str, said: str) -> None:

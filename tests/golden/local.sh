@@ -14,8 +14,9 @@ if [ $# = 0 ]; then
   case $RUNS in /*) ;; *) RUNS=$BASE/$RUNS ;; esac
   export JOB_ID RUN="$RUNS"/demo-"$JOB_ID"
   launcher=${SGL_LAUNCH:-sgl-launch}
-  if command -v "$launcher" >/dev/null; then exec "$launcher" job run "$0"; fi
-  why="sgl-launch is not on $HOSTNAME: put it on PATH, or its full path in SGL_LAUNCH"
+  shopt -s execfail # it may lack its interpreter
+  if command -v "$launcher" >/dev/null; then exec "$launcher" job run "$0" || true; fi
+  why="sgl-launch does not run on $HOSTNAME: put it on PATH, or its full path in SGL_LAUNCH"
   echo "FAILED: $why" >&2
   umask 027 && mkdir -p "$RUN"
   printf '{"time": '"$(date +%s)"', "stage": "stop", "state": "%s", "detail": "%s"}\n' \
