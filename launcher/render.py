@@ -18,7 +18,7 @@ from launcher.containers import container_command
 from launcher.engines.services import key_paths, secured
 from launcher.plan.model import Plan, RolePlan
 from launcher.plan.show import embedded
-from launcher.plan.slurm_options import sbatch_directives
+from launcher.plan.slurm_options import sbatch_directives, sbatch_quoted
 
 WIDTH = 120
 NO_PROXY = ("no_proxy", "NO_PROXY")
@@ -44,6 +44,7 @@ def render(plan: Plan, launcher: str = "sgl-launch") -> str:
     env.filters.update(
         q=_q, words=_words, packed=_packed, inline=_inline, exports=_exports,
         alternatives=_alternatives, ident=_ident, comment=_comment, verbatim=_Quoted, line=_line,
+        sbatch=lambda word: _Quoted(sbatch_quoted(word)),
     )  # fmt: skip
     return env.get_template("job.sh.j2").render(_variables(plan, launcher))
 

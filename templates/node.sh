@@ -88,13 +88,19 @@ make_scratch() {
 # --- Facts: addresses, listening ports, GPUs, and whether the run folder is seen here ------------------------------
 # One program is started for it, `ip`: on many nodes at once each further one would show.
 facts() {
-  local found name address rest state interface destination lines ports=
+  local found name address rest state interface destination lines ports='' only6=1
   [ -r "$run/job.sh" ] || { say fault "$host" "the run folder $run is not seen here: runs must be a folder that all nodes share"; return; }
   found=$(ip -o -4 addr show up) || { say fault "$host" "the program ip (iproute2) is missing or fails"; return; }
   while read -r _ name _ address rest; do
     case $rest in *"scope global"*) state=global ;; *) state=other ;; esac
+    [ "$state" = other ] || [ "$name" = lo ] || only6=
+    # a link without a carrier comes after the others
+    { read -r rest <"/sys/class/net/$name/operstate"; } 2>/dev/null && [[ $rest = *down ]] && state=other
     say address "$host" "$name" "${address%%/*}" "$state"
   done <<<"$found"
+  [ -z "$only6" ] || while read -r _ name _ address _; do
+    [ -z "$name" ] || say address6 "$host" "$name" "${address%%/*}"
+  done <<<"$(ip -o -6 addr show up scope global)"
   while read -r interface destination _; do
     [ "$destination" != 00000000 ] || say route "$host" "$interface"
   done </proc/net/route

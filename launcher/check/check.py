@@ -23,6 +23,7 @@ from launcher.config.fields import AT_KEYS
 from launcher.config.load import merged_layers, problems_of, resolve
 from launcher.plan.make import make_plan
 from launcher.plan.model import Cluster, Plan
+from launcher.plan.slurm_options import share_note
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def check_config(
 
             said, note = test_only(render(plan), config, source)
             found += said
-            notes += [note] if note else []
+            notes += [text for text in (note, share_note(config)) if text]
     return Checked(tuple(in_order(found)), tuple(notes), catalog.title, plan)
 
 

@@ -121,7 +121,7 @@ def run_folders(x: Facts) -> Iterator[Finding]:
 
 def time_limit(x: Facts) -> Iterator[Finding]:
     """Whether the time limit leaves room to serve after the start and the warm-up."""
-    text = x.config.slurm.options.get("time")
+    text = x.config.slurm.given.get("time")
     if text is None or x.cluster == "local":
         return
     try:
@@ -139,7 +139,7 @@ def time_limit(x: Facts) -> Iterator[Finding]:
         sweep = warm.timeout / 60
         need += sweep
         parts.append(f"up to {sweep:.0f} min for the request sweep")
-    if limit is not None and limit <= need:
+    if limit and limit <= need:  # 0 is no limit, too
         message = (
             f"{limit:.0f} min may be over before it is warm: {', '.join(parts)}; "
             f"give more than {need:.0f} min, or lower warmup.requests.timeout"
@@ -179,7 +179,7 @@ def compilation(x: Facts) -> Iterator[Finding]:
 
 def signals(x: Facts) -> Iterator[Finding]:
     """`signal: B:USR2@120` drains before the time is over; without B: the job's script never sees it."""
-    text = x.config.slurm.options.get("signal")
+    text = x.config.slurm.given.get("signal")
     if text is None:
         return
     name, _, seconds = str(text).partition("@")

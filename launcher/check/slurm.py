@@ -14,7 +14,7 @@ from typing import Any
 from launcher.base.errors import Problem
 from launcher.check.findings import Finding
 from launcher.config import Config, Source
-from launcher.executors.refusal import AWAY, key_about, refusal
+from launcher.executors.refusal import AWAY, advice, key_about, refusal
 from launcher.executors.sbatch import environment, said_of
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
@@ -65,7 +65,7 @@ def test_only(script: str, config: Config, source: Source) -> tuple[list[Finding
 
 
 def _roles(config: Config) -> dict[str, dict[str, Any]]:
-    return {name: role.own_slurm.options for name, role in config.roles.items() if role.own_slurm}
+    return {name: role.own_slurm.given for name, role in config.roles.items() if role.own_slurm}
 
 
 def judge(
@@ -80,10 +80,10 @@ def judge(
     said = refusal(output) or f"exit status {code}"
     if re.search(AWAY, said, re.I):
         return [], f"Slurm does not answer ({said[:90]}): partition, account and node count were not checked"
-    option = key_about(said)
+    option = key_about(output)
     keys = ("slurm", option) if option else ("slurm",)
     for role, options in (roles or {}).items():
         if option and str(options.get(option) or "\n") in said:
             keys = (role, *keys)
             break
-    return [Finding("error", source.problem(f"Slurm would refuse the job: {said}", *keys))], ""
+    return [Finding("error", source.problem(f"Slurm would refuse the job: {said}{advice(said)}", *keys))], ""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-NodeGpus = Annotated[int, Field(ge=1, le=256)]
+from launcher.config.fields import Text, node_gpus
+
+NodeGpus = Annotated[int, BeforeValidator(node_gpus), Field(ge=1, le=256)]
+GpuType = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")]
 GpuRequest = Literal["gpus-per-node", "gres", "none"]
 
 
@@ -22,17 +25,28 @@ class Slurm(BaseModel):
         "or not at all (clusters that hand out whole nodes).",
     )
 
+    gpu_type: GpuType | None = Field(
+        default=None,
+        description="The GPUs' type, where Slurm is to be told one: `--gpus-per-node=TYPE:N`, `--gres=gpu:TYPE:N`.",
+    )
+    options: list[Text] = Field(
+        default_factory=list,
+        description="Options that a plug-in of the site adds to sbatch, as words: `[\"--argos=no\"]`.",
+    )
+
     @property
-    def options(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """The sbatch options given, by their dashed long names."""
         return _dashed(self.__pydantic_extra__)
 
     def under(self, own: RoleSlurm) -> Slurm:
         """This one with a role's own on top of it, key by key."""
-        options = {**self.options, **{k: v for k, v in own.options.items() if v is not None}}
+        options = {**self.given, **{k: v for k, v in own.given.items() if v is not None}}
         return Slurm(
             gpus_per_node=own.gpus_per_node or self.gpus_per_node,
             gpu_request=own.gpu_request or self.gpu_request,
+            gpu_type=own.gpu_type or self.gpu_type,
+            options=self.options if own.options is None else own.options,
             **options,
         )
 
@@ -44,16 +58,21 @@ class RoleSlurm(BaseModel):
 
     gpus_per_node: NodeGpus | None = Field(default=None, description="GPUs on each of these nodes.")
     gpu_request: GpuRequest | None = Field(default=None, description="How the script asks for them.")
+    gpu_type: GpuType | None = Field(default=None, description="Their type, where Slurm is to be told one.")
+    options: list[Text] | None = Field(default=None, description="Options of the site's own, as words.")
 
     @property
-    def options(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         """The sbatch options given, by their dashed long names."""
         return _dashed(self.__pydantic_extra__)
 
     @property
     def says_something(self) -> bool:
         """Whether any key has a value: `null` is a key that is not given."""
-        return any(v is not None for v in (self.gpus_per_node, self.gpu_request, *self.options.values()))
+        return any(v is not None for v in self._own())
+
+    def _own(self) -> tuple[Any, ...]:
+        return self.gpus_per_node, self.gpu_request, self.gpu_type, self.options, *self.given.values()
 
 
 def _dashed(extra: dict[str, Any] | None) -> dict[str, Any]:

@@ -131,6 +131,13 @@ def _auto_port(value: Any) -> Any:
     raise ValueError(f"must be 'auto' or a port from 1 to 65535, not {shown}{near}")
 
 
+def node_gpus(value: Any) -> Any:
+    """A number alone; a type has a key of its own."""
+    if isinstance(value, str) and (found := re.fullmatch(r"(?:gpu:)?([A-Za-z][\w.+-]*):(\d+)", value)):
+        raise ValueError(f"must be the number alone: write gpus_per_node: {found[2]} and gpu_type: {found[1]}")
+    return value
+
+
 def no_lines(value: Any) -> Any:
     """`null` is no line."""
     return [] if value is None else value

@@ -334,7 +334,7 @@ class Config(Part):
     @property
     def sbatch_options(self) -> list[str]:
         """The names of sbatch's options that the config sets, for whichever role."""
-        return [name for role in self.roles for name in self.slurm_of(role).options]
+        return [name for role in self.roles for name in self.slurm_of(role).given]
 
     @property
     def served_name(self) -> str:

@@ -9,7 +9,11 @@ from launcher.base.errors import InputError
 from launcher.plan.slurm_options import OWNED_OPTIONS, SBATCH_OPTIONS
 
 # beside what the plan decides: what would keep `submit` from coming back
-OWNED = {**OWNED_OPTIONS, "wait": "use `submit --wait done`"}
+OWNED = {
+    **OWNED_OPTIONS,
+    "gres": "set slurm.gpus_per_node and slurm.gpu_type, or slurm.gres, instead",
+    "wait": "use `submit --wait done`",
+}
 # sbatch(1): the letters of owned options, and those without a value, which may stand together in one word
 _LETTERS = {
     "a": "array", "J": "job-name", "N": "nodes", "n": "ntasks", "o": "output", "e": "error", "i": "input",

@@ -18,13 +18,15 @@ _INNER = re.compile(r"(lo|docker|br-|virbr|veth|cni|cali|flannel|podman|lxc|lxd|
 @dataclass(frozen=True)
 class Facts:
     """One node. `addresses` are (interface, IPv4 address, scope) of the interfaces that are up, `routes` the interfaces
-    of default routes, `ports` what something listens on, `gpus` its CUDA_VISIBLE_DEVICES or "all"."""
+    of default routes, `ports` what something listens on, `gpus` its CUDA_VISIBLE_DEVICES or "all". `addresses6` are
+    (interface, IPv6 address) of a node without an IPv4 address of its own."""
 
     host: str
     addresses: tuple[tuple[str, str, str], ...] = ()
     routes: tuple[str, ...] = ()
     ports: frozenset[int] = frozenset()
     gpus: str = "all"
+    addresses6: tuple[tuple[str, str], ...] = ()
 
 
 class FactsReader:
@@ -32,6 +34,7 @@ class FactsReader:
 
     def __init__(self) -> None:
         self._addresses: dict[str, list[tuple[str, str, str]]] = {}
+        self._addresses6: dict[str, list[tuple[str, str]]] = {}
         self._routes: dict[str, list[str]] = {}
         self._ports: dict[str, frozenset[int]] = {}
         self.whole: dict[str, Facts] = {}
@@ -42,6 +45,8 @@ class FactsReader:
         host, rest = (words[0], words[1:]) if words else ("", ())
         if kind == "address" and len(rest) == 3:
             self._addresses.setdefault(host, []).append((rest[0], rest[1], rest[2]))
+        elif kind == "address6" and len(rest) == 2:
+            self._addresses6.setdefault(host, []).append((rest[0], rest[1]))
         elif kind == "route" and rest:
             self._routes.setdefault(host, []).append(rest[0])
         elif kind == "ports":
@@ -55,6 +60,7 @@ class FactsReader:
                 tuple(self._routes.get(host, ())),
                 self._ports.get(host, frozenset()),
                 rest[0],
+                tuple(self._addresses6.get(host, ())),
             )
 
 
@@ -66,7 +72,8 @@ def _hex_ports(text: str) -> Iterable[int]:
 
 def choose_address(facts: Facts, interface: str | None) -> tuple[str, str]:
     """(address, interface) by which other nodes reach this one: the interface asked for, else the default route's,
-    else the first that can lead to another node. Raises WorkError naming the node and what it has."""
+    else the first that can lead to another node, else an address of the node itself on lo (nodes that are reached over
+    links without addresses). Raises WorkError naming the node and what it has."""
     by_scope = sorted(facts.addresses, key=lambda a: a[2] != "global")
     if interface is not None:
         for name, address, _ in by_scope:
@@ -81,8 +88,14 @@ def choose_address(facts: Facts, interface: str | None) -> tuple[str, str]:
         for name, address, _ in usable:
             if name == route:
                 return address, name
+    own = [a for a in by_scope if a[0] == "lo" and a[2] == "global" and not ipaddress.ip_address(a[1]).is_loopback]
+    if own and (facts.routes or not usable):  # the default route's link has none: packets leave with this one
+        return own[0][1], own[0][0]
     if usable:
         return usable[0][1], usable[0][0]
+    if facts.addresses6:
+        shown = ", ".join(f"{name} {address}" for name, address in facts.addresses6)
+        raise WorkError(f"node {facts.host} has IPv6 addresses only ({shown}), which is not supported: it needs IPv4")
     shown = ", ".join(f"{name} {address}" for name, address, _ in facts.addresses)
     raise WorkError(
         f"node {facts.host}: no IPv4 address by which other nodes can reach it (it has {shown or 'none'}); "
@@ -107,16 +120,20 @@ def _leads_out(interface: str, address: str, facts: Facts) -> bool:
     return not (ip.is_loopback or ip.is_link_local or inner)
 
 
-def check_distinct(addresses: Mapping[str, str]) -> None:
-    """Raises WorkError when two nodes have the same address (host name -> address)."""
+def check_distinct(addresses: Mapping[str, str], facts: Mapping[str, Facts]) -> None:
+    """Raises WorkError when two nodes have the same address (host name -> address), with the interfaces whose
+    addresses differ."""
     seen: dict[str, str] = {}
     for host, address in addresses.items():
-        if address in seen:
+        if (other := seen.setdefault(address, host)) != host:
+            pair = facts[other], facts[host]
+            found = [{n: a for n, a, _ in node.addresses if _leads_out(n, a, node)} for node in pair]
+            differ = [name for name in found[0] if found[1].get(name, found[0][name]) != found[0][name]]
+            name = next((n for n, a, _ in facts[host].addresses if a == address), "?")
             raise WorkError(
-                f"nodes {seen[address]} and {host} have the same address {address} on the interface that was chosen; "
-                "set network.interface to one whose addresses differ"
+                f"nodes {other} and {host} have the same address {address} ({name}); set network.interface to "
+                + (f"one of: {', '.join(differ)}" if differ else "one whose addresses differ")
             )
-        seen[address] = host
 
 
 def choose_ports(

@@ -82,7 +82,7 @@ class Nodes:
         if self._plan.cluster == "local":
             return [self._local_place(facts[hosts[0]], index, wanted) for index in range(self._plan.nodes)]
         chosen = {host: choose_address(facts[host], wanted) for host in hosts}
-        check_distinct({host: address for host, (address, _) in chosen.items()})
+        check_distinct({host: address for host, (address, _) in chosen.items()}, facts)
         order = {host: n for n, host in enumerate(self.hosts)}
         return [Place(host, *chosen[host], facts[host].gpus, order[host]) for host in hosts]
 

@@ -62,7 +62,7 @@ def component_problems(config: Config, source: Source) -> list[Problem]:
 def _handed_on(config: Config, source: Source) -> list[Problem]:
     """Slurm hands the first component's account and QOS on to the second, and takes no empty ones."""
     first, second = config.roles
-    given = {role: config.slurm_of(role).options for role in (first, second)}
+    given = {role: config.slurm_of(role).given for role in (first, second)}
     return [
         source.problem(
             f"Slurm would take {first}'s {key} for {second}'s nodes as well; set {second}.slurm.{key} too",
@@ -81,7 +81,7 @@ def components_json(components: Sequence[Component], config: Config) -> list[dic
             "first": c.first,
             "nodes": c.nodes,
             "gpus_per_node": c.gpus_per_node,
-            "slurm": config.slurm_of(c.roles[0]).options,
+            "slurm": config.slurm_of(c.roles[0]).given,
         }
         for c in components
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from launcher.base.errors import Problem
@@ -36,7 +38,6 @@ OWNED_OPTIONS = {
     "ntasks-per-node": "one rank of a worker group runs on each of its nodes",
     "gpus": "set slurm.gpus_per_node instead",
     "gpus-per-node": "set slurm.gpus_per_node instead",
-    "gres": "set slurm.gpus_per_node and slurm.gpu_request: gres instead",
     "job-name": "set name instead",
     "output": "the job's output is in its run folder",
     "error": "the job's output is in its run folder",
@@ -47,6 +48,12 @@ OWNED_OPTIONS = {
     "input": "the script reads nothing",
 }
 
+
+# A list of the config is one of theirs, with commas.
+LISTS = frozenset(
+    "clusters exclude gres licenses mail-type nodelist partition prefer profile reservation tres-bind".split()
+)
+_GPU_GRES = re.compile(r"(?<![\w:/])(?:gres[/:])?gpu(?::(?P<type>[A-Za-z][\w.+-]*))?(?::(?P<number>\d+))?(?![\w:])")
 
 # They hold for a heterogeneous job as a whole: only its first component has them in the script.
 WHOLE_JOB = frozenset(
@@ -80,12 +87,15 @@ def _mapping_problems(mapping: Slurm | RoleSlurm, source: Source, *at: str) -> l
         elif name in WHOLE_JOB and len(at) > 1:
             message = f"belongs to the whole job, not to the nodes of one role; set slurm.{key} instead"
         elif name not in SBATCH_OPTIONS:
-            own = ["gpus_per_node", "gpu_request"]
-            hint = nearest(name, [*SBATCH_OPTIONS, *own])
-            message = f"not an option of sbatch{hint or '; see man sbatch for their long names'}"
+            own = ["gpus_per_node", "gpu_request", "gpu_type", "options"]
+            word = f"--{name}" if value is True else f"--{name}={value}"
+            others = "; see man sbatch for their long names"
+            if len(name) > 1:
+                others += f". One of the site's own: {'.'.join(at)}.options: [{word!r}]"
+            message = f"not an option of sbatch{nearest(name, [*SBATCH_OPTIONS, *own]) or others}"
         elif name in seen:
             message = f"{name} is given twice, in two spellings; keep one"
-        elif isinstance(value, (dict, list)):
+        elif isinstance(value, dict) or (isinstance(value, list) and not _is_list(name, value)):
             message = "must be one value, or true for an option without one"
         elif isinstance(value, str) and any(ord(c) < 32 for c in value):
             message = "must be one line of text"
@@ -93,7 +103,53 @@ def _mapping_problems(mapping: Slurm | RoleSlurm, source: Source, *at: str) -> l
             seen.add(name)
             continue
         problems.append(source.problem(message, *at, key))
-    return problems
+    for word in mapping.options or []:
+        name = word.removeprefix("--").partition("=")[0]
+        if not re.fullmatch(r"--[A-Za-z][\w-]*(=.*)?", word):
+            message = f"{word!r}: write an option as one word, --NAME or --NAME=VALUE"
+        elif name in OWNED_OPTIONS:
+            message = f"{word!r}: can't be set: {OWNED_OPTIONS[name].replace('slurm.', '.'.join(at) + '.')}"
+        elif name in SBATCH_OPTIONS:
+            key = f"{'.'.join(at)}.{name.replace('-', '_')}"
+            message = f"{word!r} is an option of sbatch's own: write it as a key, {key}"
+        else:
+            continue
+        problems.append(source.problem(message, *at, "options"))
+    return problems + _gres_problems(mapping, source, at)
+
+
+def _is_list(name: str, value: list[Any]) -> bool:
+    return name in LISTS and all(type(item) in (str, int) for item in value)
+
+
+def _gres_problems(mapping: Slurm | RoleSlurm, source: Source, at: tuple[str, ...]) -> list[Problem]:
+    gres, wanted = mapping.given.get("gres"), mapping.gpus_per_node
+    for found in _GPU_GRES.finditer(_joined(gres)) if _given(gres) else ():
+        if wanted and int(found["number"] or 1) != wanted:
+            message = f"{found[0]} asks for {found['number'] or 1} GPUs a node, and gpus_per_node is {wanted}"
+            return [source.problem(f"{message}; make them equal", *at, "gres")]
+        if mapping.gpu_type and found["type"] != mapping.gpu_type:
+            message = f"{found[0]} and gpu_type: {mapping.gpu_type} differ; leave one of them out"
+            return [source.problem(message, *at, "gres")]
+    return []
+
+
+# of sbatch's options, those by which a job gets more than one core a node
+_CORES = ("exclusive", "cpus-per-task", "cpus-per-gpu", "mincpus", "cores-per-socket", "core-spec")
+
+
+def share_note(config: Config) -> str:
+    """What to say of a job that asks for GPUs and leaves cores and memory to sbatch's default; empty if it does not."""
+    for role in config.roles:
+        slurm = config.slurm_of(role)
+        if config.engine == "mocker" or slurm.gpu_request == "none":
+            continue
+        if not any(_given(slurm.given.get(name)) for name in _CORES):
+            return (
+                f"the job asks for {slurm.gpus_per_node} GPUs and one CPU core a node, unless the site gives cores "
+                "with GPUs (DefCpuPerGPU): set slurm.exclusive: true, or slurm.cpus_per_task and slurm.mem"
+            )
+    return ""
 
 
 def sbatch_directives(plan: Plan) -> list[list[str]]:
@@ -109,16 +165,22 @@ def _component_directives(plan: Plan, component: Component) -> list[str]:
         lines.append("--no-kill")
     slurm = plan.config.slurm_of(component.roles[0])
     gpus = max(g for group in plan.groups if group.role in component.roles for g in group.gpus) + 1
-    if slurm.gpu_request == "gpus-per-node":
-        lines.append(f"--gpus-per-node={gpus}")
+    options = {n: v for n, v in slurm.given.items() if _given(v)}
+    gres = _joined(options.pop("gres")) if "gres" in options else ""
+    typed = f"{slurm.gpu_type}:{gpus}" if slurm.gpu_type else str(gpus)
+    if _GPU_GRES.search(gres):
+        pass  # it says all about GPUs itself
+    elif slurm.gpu_request == "gpus-per-node":
+        lines.append(f"--gpus-per-node={typed}")
     elif slurm.gpu_request == "gres":
-        lines.append(f"--gres=gpu:{gpus}")
-    options = {n: v for n, v in slurm.options.items() if _given(v)}
+        gres = f"gpu:{typed},{gres}" if gres else f"gpu:{typed}"
+    if gres:
+        lines.append(f"--gres={gres}")
     if component.first:
-        earlier = plan.config.slurm_of(plan.components[0].roles[0]).options
+        earlier = plan.config.slurm_of(plan.components[0].roles[0]).given
         options = {n: v for n, v in options.items() if n not in WHOLE_JOB}
         options.update({n: "" for n in HANDED_ON if _given(earlier.get(n)) and n not in options})
-    return lines + [_directive(n, v) for n, v in options.items()]
+    return [*lines, *(_directive(n, v) for n, v in options.items()), *slurm.options]
 
 
 def _given(value: Any) -> bool:
@@ -126,4 +188,13 @@ def _given(value: Any) -> bool:
 
 
 def _directive(name: str, value: Any) -> str:
-    return f"--{name}" if value is True else f"--{name}={value}"
+    return f"--{name}" if value is True else f"--{name}={_joined(value)}"
+
+
+def _joined(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def sbatch_quoted(word: str) -> str:
+    """A directive as sbatch reads it: as a shell would, but a backslash is an escape in quotes too."""
+    return shlex.quote(word).replace("\\", "\\\\")

@@ -72,9 +72,10 @@ def _salloc(plan: Plan, output: int) -> subprocess.Popen[bytes]:
 def _where(plan: Plan) -> list[str]:
     """salloc's options; a colon stands between those of two components."""
     words: list[str] = []
+    own = {word for role in plan.config.roles for word in plan.config.slurm_of(role).options}
     for part in sbatch_directives(plan):
         words += [":"] if words else []
-        words += [o for o in part if o.removeprefix("--").partition("=")[0] in WHERE]
+        words += [o for o in part if o.removeprefix("--").partition("=")[0] in WHERE or o in own]
     return words
 
 

@@ -185,3 +185,9 @@ def test_paths_under_mounts() -> None:
 def test_dynamos_flags_are_known() -> None:
     args = {"endpoint": "dyn://a.b.c", "dyn-tool-call-parser": "hermes", "dyn-reasoning-parser": "deepseek_r1"}
     assert dynamo_catalog().check(args) == []
+
+
+@pytest.mark.parametrize("limit", ["0", "UNLIMITED"])
+def test_no_limit_of_time_is_no_short_one(limit: str) -> None:
+    Path("good.yaml").write_text(GOOD)
+    assert "may be over" not in cli("good.yaml", "--no-slurm", "--set", f"slurm.time={limit}").stdout

@@ -36,7 +36,7 @@ def test_texts_and_numbers_stay_what_they_are() -> None:
     Path("again.yaml").write_text(effective("c.yaml", ["env.I=0x10"], before))
     after, _ = load_config("again.yaml", sites=())
     assert after.model_dump() == before.model_dump()
-    assert after.slurm.options == before.slurm.options
+    assert after.slurm.given == before.slurm.given
 
 
 def test_submit_writes_it_without_secrets(cli: Cli, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -60,4 +60,4 @@ def test_submit_writes_it_without_secrets(cli: Cli, monkeypatch: pytest.MonkeyPa
         Path(file).unlink()
     again, _ = load_config(str(run.path / "effective.yaml"), sites=())
     assert (again.name, again.model.path, again.served_name) == ("mine", f"{folder}/bases/m", "m")
-    assert (again.slurm.options, again.ports.base, again.env_from) == ({"partition": "h100"}, 20000, {"HF_TOKEN": None})
+    assert (again.slurm.given, again.ports.base, again.env_from) == ({"partition": "h100"}, 20000, {"HF_TOKEN": None})

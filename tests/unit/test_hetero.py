@@ -109,8 +109,7 @@ def test_options_of_the_whole_job(option: str) -> None:
     ("own", "message"),
     [
         ("nodes: 3", "nodes: not to be set here: follows from the workers and their sizes"),
-        ("gres: 'gpu:4'", "gres: not to be set here: set decode.slurm.gpus_per_node and "
-         "decode.slurm.gpu_request: gres"),
+        ("gpus_per_node: 8, gres: 'gpu:4'", "gres: gpu:4 asks for 4 GPUs a node, and gpus_per_node is 8"),
         ("job_name: x", "job_name: not to be set here: set name instead"),
         ("partitoin: x", "partitoin: not an option of sbatch; did you mean 'partition'?"),
         ("constraint: [a]", "constraint: must be one value, or true for an option without one"),

@@ -20,7 +20,7 @@ def test_site_under_config_under_set() -> None:
     )
     Path("c.yaml").write_text(BASE + "slurm: {partition: own, gpus_per_node: 8}\nenv: {B: own, C: own}\n")
     config, source = load_config("c.yaml", ["slurm.partition=set", "env.C=set"], sites=[Path("site.yaml")])
-    assert config.slurm.options == {"partition": "set", "account": "site"}
+    assert config.slurm.given == {"partition": "set", "account": "site"}
     assert config.slurm.gpus_per_node == 8
     assert config.runs == "/shared/runs"
     assert config.env == {"A": "site", "B": "own", "C": "set"}
@@ -34,7 +34,7 @@ def test_later_site_files_win() -> None:
     Path("two.yaml").write_text("runs: two\n")
     Path("c.yaml").write_text(BASE)
     config, _ = load_config("c.yaml", sites=[Path("one.yaml"), Path("two.yaml")])
-    assert (config.runs, config.slurm.options) == ("two", {"account": "one"})
+    assert (config.runs, config.slurm.given) == ("two", {"account": "one"})
 
 
 def test_lists_and_scalars_are_replaced() -> None:

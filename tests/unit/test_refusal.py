@@ -39,6 +39,17 @@ FAILED = "sbatch: error: Batch job submission failed: "
         ),
         ("sbatch: unrecognized option '--no-such-option'\nTry \"sbatch --help\" for more information", "information"),
         ("", "sbatch refused the job: it did not say why"),
+        # a plug-in's own words: the line that says error, and no key from a note beside it
+        (
+            "sbatch: account 'ai' has 9 GPU-hours left\nsbatch: ERROR: name the GPU type\n"
+            f"{FAILED}Unspecified error",
+            "ERROR: name the GPU type; look at slurm.gpu_type",
+        ),
+        (
+            f"sbatch: account 'ai' has no GPU-hours left this month\n{FAILED}Unspecified error",
+            "refused the job: account 'ai' has no GPU-hours left this month",
+        ),
+        (f"{FAILED}Unspecified error", "refused the job: Batch job submission failed: Unspecified error"),
     ],
 )
 def test_the_key_is_named(output: str, end: str) -> None:
@@ -187,7 +198,7 @@ def test_a_run_folder_that_somebody_else_made_before(
         (["-Ha0-1"], "a job array of deployments is not supported"),
         (["--hold", "-N", "3"], "follows from the workers and their sizes"),
         (["--nodes=3"], "follows from the workers and their sizes"),
-        (["--gres=gpu:1"], "set --set slurm.gpus_per_node and"),
+        (["--gres=gpu:1"], "set --set slurm.gpus_per_node and --set slurm.gpu_type"),
         (["-o", "x"], "the job's output is in its run folder"),
         (["--wait"], "use `submit --wait done`"),
         (["-W"], "use `submit --wait done`"),
@@ -252,3 +263,18 @@ def test_characters_of_the_folder(folder: Path) -> None:
     assert sbatch_command("job.sh", Path("/r%u"), "t", [])[2] == "--output=/r%%u/t-%j.out"
     with pytest.raises(InputError, match=r"runs: /r\\u has a backslash"):
         sbatch_command("job.sh", Path("/r\\u"), "t", [])
+
+
+@pytest.mark.parametrize(
+    ("said", "gres", "advice"),
+    [
+        ("Invalid generic resource (gres) specification", "(null)", "set slurm.gpu_request: none"),
+        ("Invalid generic resource (gres) specification", "gpu:a100:4(S:0-1),tmp:1", "this cluster has gpu:a100:4 ("),
+        ("Invalid partition name specified", "gpu small gpu", "your cluster has: gpu, small"),
+    ],
+)
+def test_what_the_cluster_has_instead(said: str, gres: str, advice: str, programs: Path) -> None:
+    made = programs / "sinfo"
+    made.write_text(f"#!/bin/sh\nprintf '%s\\n' {gres!r} | tr ' ' '\\n'\n")
+    made.chmod(0o755)
+    assert advice in refused(FAILED + said)

@@ -63,7 +63,7 @@ def test_seconds_are_plain_numbers() -> None:
 
 def test_sbatch_options_pass_through() -> None:
     config, _ = load(BASE + "slurm: {cpus_per_task: 4, time: 04:00:00, mem-per-cpu: 1G, account: 0017}\n")
-    assert config.slurm.options == {
+    assert config.slurm.given == {
         "cpus-per-task": 4,
         "time": "04:00:00",
         "mem-per-cpu": "1G",

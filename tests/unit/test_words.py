@@ -17,6 +17,7 @@ from launcher.config import load_config
 from launcher.job.script import plan_of_script
 from launcher.plan.make import make_plan
 from launcher.plan.show import to_json
+from launcher.plan.slurm_options import sbatch_quoted
 from launcher.render import render
 
 ANY_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
@@ -115,4 +116,4 @@ def test_any_value_of_a_config_reaches_the_worker(served: str, flag: str, severa
     assert to_json(plan_of_script(Path("job.sh"))) == to_json(plan)
     # and sbatch reads one comment line for each directive
     directives = [line for line in script.split("\n") if line.startswith("#SBATCH")]
-    assert directives[-1] == f"#SBATCH {quote('--comment=' + flag)}"
+    assert directives[-1] == f"#SBATCH {sbatch_quoted('--comment=' + flag)}"
