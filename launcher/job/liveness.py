@@ -70,11 +70,13 @@ async def answers(ask: Ask, limit: float) -> bool:
             except Exception:  # every client library has its own
                 await asyncio.sleep(0.2)
 
+    # not wait_for: until Python 3.12 it loses a cancellation that comes together with the answer
+    task = asyncio.ensure_future(until_answered())
     try:
-        await asyncio.wait_for(until_answered(), limit)
-    except asyncio.TimeoutError:
-        return False
-    return True
+        done, _ = await asyncio.wait([task], timeout=limit)
+    finally:
+        task.cancel()
+    return bool(done)
 
 
 class Questions:

@@ -43,9 +43,17 @@ class Stages:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
+        self._go_on()
         self.journal.begin(name)
         yield
+        self._go_on()
         self.journal.event(name, "done")
+
+    def _go_on(self) -> None:
+        """Not once the job's end is settled, even if the cancellation was lost on its way (asyncio.wait_for can lose
+        one until Python 3.12)."""
+        if self.job.ending.done():
+            raise asyncio.CancelledError
 
     async def run_all(self) -> None:
         plan, config = self.plan, self.config
@@ -153,10 +161,12 @@ class Stages:
 
     async def _services_ready(self) -> None:
         await self._services_answer()
+        self._go_on()
         self.journal.event("services", "done")
 
     async def _services_answer(self) -> None:
         def answered(name: str, seconds: float) -> None:
+            self._go_on()
             deployment = self.addresses.deployment
             where = f"{deployment.service_hosts[name]}:{deployment.service_ports[name]}"
             self.journal.event(name, "ready")
@@ -189,6 +199,7 @@ class Stages:
             self._start(Part(self.job, "balancer", "balancer", "balancer", (self.plan.balancer.node,), (), dict))
 
     def _start(self, part: Part) -> None:
+        self._go_on()
         self.job.parts[part.name] = part
         part.start()
 

@@ -37,6 +37,7 @@ class World:
                  deaf: Mapping[str, str] | None = None, verdicts: Sequence[str] = ("warm",)) -> None:  # fmt: skip
         self.hold, self.fails, self.deaf = set(hold), dict(fails or {}), dict(deaf or {})
         self.verdicts = list(verdicts)
+        self.loses_cancellation = False
         self.reached: list[str] = []
         self.passed: list[str] = []
         self.steps: list[FakeStep] = []
@@ -64,7 +65,12 @@ class World:
         if stage in self.fails:
             raise self.fails[stage]
         while stage in self.hold:
-            await asyncio.sleep(SOON)
+            try:
+                await asyncio.sleep(SOON)
+            except asyncio.CancelledError:
+                if not self.loses_cancellation:
+                    raise
+                break
         self.passed.append(stage)
 
     def start(self, name: str, process: str, places: Sequence[Place], env: Mapping[str, str]) -> FakeStep:

@@ -69,6 +69,16 @@ def test_a_stage_fails(play: Play, stage: str, error: Exception, why: str) -> No
     assert world.job.journal.failure == said
 
 
+@pytest.mark.parametrize(("name", "stage"), [("etcd", "services"), ("decode-0", "workers"), ("frontend-1", "frontend")])
+def test_a_part_that_cannot_be_started(play: Play, name: str, stage: str) -> None:
+    async def nothing(world: World) -> None:
+        pass
+
+    world = play(World(fails={f"start {name}": WorkError("n1 has 2 GPUs")}, deaf={"nats": "stop"}), nothing)
+    assert world.code == 1
+    assert world.before_the_end() == (stage, "failed", "n1 has 2 GPUs")
+
+
 def policy(kind: str, stage: str, rule: str) -> str:
     """What docs/config.md says of on_failure."""
     if kind == "balancer":
