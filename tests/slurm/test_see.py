@@ -122,7 +122,8 @@ def test_check_quotes_slurm(cluster: Cluster) -> None:
         assert bad.returncode == 2
         assert bad.stdout == (
             "--set slurm.partition=gpuu: error: slurm.partition: Slurm would refuse the job: "
-            "invalid partition specified: gpuu; allocation failure: Invalid partition name specified\n"
+            "invalid partition specified: gpuu; allocation failure: Invalid partition name specified; "
+            "your cluster has: gpu\n"
         )
         large = launcher("check", config, "--set", "decode.args.tp-size=128")
         assert large.returncode == 2
