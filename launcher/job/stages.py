@@ -106,7 +106,12 @@ class Stages:
                 task.cancel()
 
     async def _find_nodes(self) -> None:
-        await self.nodes.find(self.config.timeouts.services)
+        try:
+            await self.nodes.find(self.config.timeouts.services)
+        except WorkError:
+            if self.plan.cluster == "slurm":
+                await self.job.is_ending(2.0)  # the agents end first when the job is cancelled: its own TERM is near
+            raise
         for host in self.nodes.left_out:
             self.journal.event("nodes", "left-out", host)
             self.journal.say(f"{host} did not answer and is left out")
