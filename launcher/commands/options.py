@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from launcher.base.counting import counted
 from launcher.base.errors import InputError, Problem
 from launcher.config.paths import expanded
 from launcher.config.site import site_value
@@ -66,6 +67,22 @@ def planned(config: str, sets: tuple[str, ...], cluster: Cluster) -> Plan:
     for warning in secret_warnings(loaded, source):
         click.echo(f"sgl-launch: warning: {warning}", err=True)
     return make_plan(loaded, source, cluster)
+
+
+def offline_checks(config: str, sets: tuple[str, ...], cluster: Cluster, refuse: bool) -> None:
+    """The checks that ask nobody. Raises InputError with the errors if `refuse`, else says in a line that there are
+    some; of warnings it says how many, and where to read them."""
+    from launcher.check import check_config
+
+    checked = check_config(config, sets, cluster, ask_slurm=False)
+    read = f"`sgl-launch check {config}` shows them"
+    found = [finding.problem for finding in checked.findings if finding.level == "error"]
+    if found and refuse:
+        raise InputError(*found, Problem("nothing was submitted; --no-check submits all the same"))
+    if found:
+        click.echo(f"sgl-launch: warning: the config has {counted(len(found), 'error')}: {read}", err=True)
+    elif checked.warnings:
+        click.echo(f"sgl-launch: {counted(checked.warnings, 'warning')} about the config: {read}", err=True)
 
 
 def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from launcher.base.counting import counted
-from launcher.commands.options import config_argument, json_option, planned
+from launcher.commands.options import config_argument, json_option, offline_checks, planned
 from launcher.plan.model import Cluster
 from launcher.plan.show import to_json
 from launcher.run.planned import Planned, PlannedComponent, Port
@@ -26,6 +26,7 @@ def command(config: str, sets: tuple[str, ...], cluster: Cluster, as_json: bool)
     """
     plan = to_json(planned(config, sets, cluster))
     click.echo(json.dumps(plan, indent=2) if as_json else text(Planned.read(plan)))
+    offline_checks(config, sets, cluster, refuse=False)
 
 
 def text(plan: Planned) -> str:

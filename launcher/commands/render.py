@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from launcher.commands.options import config_argument, planned
+from launcher.commands.options import config_argument, offline_checks, planned
 from launcher.plan.model import Cluster
 from launcher.render import render
 
@@ -17,3 +17,4 @@ def command(config: str, sets: tuple[str, ...], cluster: Cluster) -> None:
     `sgl-launch render CONFIG > job.sh; sbatch job.sh` works as well as `submit`.
     """
     click.echo(render(planned(config, sets, cluster)), nl=False)
+    offline_checks(config, sets, cluster, refuse=False)

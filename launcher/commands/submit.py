@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +13,10 @@ import click
 
 from launcher.base.errors import InputError
 from launcher.base.files import own_command
-from launcher.commands.options import planned, set_option
+from launcher.commands.options import offline_checks, planned, set_option
 from launcher.config.load import find_config
 from launcher.config.secrets import check_env_from
-from launcher.plan.model import Plan
+from launcher.plan.model import Cluster, Plan
 from launcher.render import render
 from launcher.run.folder import RunFolder
 
@@ -46,6 +47,7 @@ Where = Literal["slurm", "local", "here"]
     is_flag=True,
     help="Build the kernels in a one-node job first; this one waits for it in the queue.",
 )
+@click.option("--no-check", is_flag=True, help="Submit even though the config has errors that `check` finds.")
 @click.option("--parsable", is_flag=True, help="Print the job's id alone (ID[;cluster]).")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH OPTIONS]")
 def command(
@@ -56,6 +58,7 @@ def command(
     target: str | None,
     timeout: float | None,
     after_kernels: bool,
+    no_check: bool,
     parsable: bool,
     options: tuple[str, ...],
 ) -> None:
@@ -63,7 +66,8 @@ def command(
 
     What stands after `--` goes to sbatch as it is: submit CONFIG -- --reservation=night
     """
-    plan = planned(config, sets, "local" if cluster == "local" else "slurm")
+    kind: Cluster = "local" if cluster == "local" else "slurm"
+    plan = planned(config, sets, kind)
     if after_kernels and cluster != "slurm":
         raise click.UsageError("--after-kernels is for Slurm's queue; run `warmup --kernels` first")
     if options and cluster != "slurm":
@@ -72,6 +76,8 @@ def command(
     script = render(plan, "sgl-launch" if dry_run else own_command())
     if cluster == "local" and not dry_run:
         _model_here(plan)
+    if not no_check:
+        offline_checks(config, sets, kind, refuse=not dry_run)
     if dry_run:
         click.echo(script, nl=False)
         click.echo(f"# {_dry_command(plan, cluster, options)}")
@@ -94,6 +100,8 @@ def command(
     click.echo(shown if parsable else f"{plan.config.name}: job {run.job_id}, {run.path}")
     how = {"config": config, "set": list(sets), "cluster": cluster, "options": list(options)}
     _keep(run, config, whole, {**how, "slurm_cluster": shown.partition(";")[2]})
+    if not target and not parsable and _read_by_a_person():
+        click.echo(f"next: sgl-launch wait {run.job_id} --for ready, or sgl-launch status {run.job_id}", err=True)
     if target:
         from launcher.run.follow import wait_for
 
@@ -105,6 +113,10 @@ def command(
         endpoint = run.endpoint()
         if endpoint and not parsable:
             click.echo(f"{target} at {endpoint.url} (model {endpoint.model})")
+
+
+def _read_by_a_person() -> bool:
+    return sys.stderr.isatty()
 
 
 def _keep(run: RunFolder, config: str, whole: str, how: dict[str, Any]) -> None:

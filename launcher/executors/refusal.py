@@ -76,7 +76,7 @@ def advice(said: str) -> str:
         found = sorted({part.partition("(")[0] for part in re.split(r"[,\s]+", output) if part.startswith("gpu")})
         if code == 0 and not found:
             return "; this cluster hands out GPUs without GRES: set slurm.gpu_request: none"
-        return f"; this cluster has {', '.join(found)} (slurm.gpu_type, slurm.gpus_per_node)" if found else ""
+        return f"; this cluster has {', '.join(found)}" if found else ""
     if "invalid partition" in lower:
         code, output = run_command(["sinfo", "-h", "-o", "%R"], 5, environment())
         return f"; your cluster has: {', '.join(sorted(set(output.split())))}" if code == 0 and output.split() else ""
@@ -94,10 +94,11 @@ def refused(output: str, name: str = "", failed: bool = True) -> str:
     if re.search(AWAY, said, re.I):
         return f"Slurm does not answer ({said[:90]}); --cluster local runs it on this machine"
     key = key_about(output)
-    look = f"; look at slurm.{key}" if key else ""
+    there = advice(said)
+    look = f"; look at slurm.{key}" if key and "gpu_request" not in there else ""
     if "node configuration" in said.lower():
         look += ", and at how many nodes the workers take (`sgl-launch plan`)"
-    return f"sbatch refused the job: {said or 'it did not say why'}{look}{advice(said) if said else ''}"
+    return f"sbatch refused the job: {said or 'it did not say why'}{there}{look}"
 
 
 def may_exist(said: str, name: str) -> str:

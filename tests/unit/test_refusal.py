@@ -269,7 +269,7 @@ def test_characters_of_the_folder(folder: Path) -> None:
     ("said", "gres", "advice"),
     [
         ("Invalid generic resource (gres) specification", "(null)", "set slurm.gpu_request: none"),
-        ("Invalid generic resource (gres) specification", "gpu:a100:4(S:0-1),tmp:1", "this cluster has gpu:a100:4 ("),
+        ("Invalid generic resource (gres) specification", "gpu:a100:4(S:0-1),tmp:1", "this cluster has gpu:a100:4; look at slurm.gpus_per_node"),
         ("Invalid partition name specified", "gpu small gpu", "your cluster has: gpu, small"),
     ],
 )
