@@ -269,10 +269,11 @@ def test_characters_of_the_folder(folder: Path) -> None:
     ("said", "gres", "advice"),
     [
         ("Invalid generic resource (gres) specification", "(null)", "set slurm.gpu_request: none"),
-        ("Invalid generic resource (gres) specification", "gpu:a100:4(S:0-1),tmp:1", "this cluster has gpu:a100:4; look at slurm.gpus_per_node"),
+        ("Invalid generic resource (gres) specification", "gpu:a100:4(S:0-1),tmp:1",
+         "this cluster has gpu:a100:4; look at slurm.gpus_per_node"),
         ("Invalid partition name specified", "gpu small gpu", "your cluster has: gpu, small"),
     ],
-)
+)  # fmt: skip
 def test_what_the_cluster_has_instead(said: str, gres: str, advice: str, programs: Path) -> None:
     made = programs / "sinfo"
     made.write_text(f"#!/bin/sh\nprintf '%s\\n' {gres!r} | tr ' ' '\\n'\n")
