@@ -72,7 +72,7 @@ def test_a_worker_that_is_killed_ends_the_run(launcher: Launcher) -> None:
 def test_a_worker_that_dies_at_start(launcher: Launcher) -> None:
     # the mocker wants a number
     wrong = "--set=decode.args.max-running-requests=many"
-    done = launcher("submit", str(DEMO), "--cluster", "local", *SMALL, wrong, "--wait", "ready")
+    done = launcher("submit", str(DEMO), "--cluster", "local", *SMALL, wrong, "--no-check", "--wait", "ready")
     assert done.returncode == 1
     assert "decode-0 (rank 0) ended with exit status 2" in done.stderr
     run = Run(launcher, launcher.folder / "runs" / "demo-L1")
