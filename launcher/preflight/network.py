@@ -26,6 +26,7 @@ Kind = Literal["allreduce", "transfer"]
 State = Literal["ok", "warning", "bad", "not checked"]
 SECONDS = 60  # for one part, besides the start of its Python
 LIMIT = 300  # for all of it
+LEAST = 0.3  # of what a link should give: NCCL reaches 0.5 to 0.9 of it (two H100s over NVLink: 0.56)
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,12 @@ def _link(name: str, kind: Kind, hosts: tuple[str, ...], ranks: int, said: list[
     if silent:
         return Link(kind, name, hosts, "bad", f"no answer from {', '.join(dict.fromkeys(silent))}")
     rate = min(float(s.get("rate", 0)) for s in states.values())
-    return Link(kind, name, hosts, "ok", f"{states[0]['text']}, {rate:.2f} GiB/s", rate)
+    should = max(float(s.get("link", 0)) for s in states.values())
+    text = f"{states[0]['text']}, {rate:.2f} GiB/s"
+    doubts = dict.fromkeys(s["doubt"] for s in states.values() if s.get("doubt"))
+    if rate < should * LEAST:
+        doubts[f"this link should give {should:.0f}"] = None
+    return Link(kind, name, hosts, "warning" if doubts else "ok", "; ".join([text, *doubts]), rate)
 
 
 def _compared(link: Link, rates: list[float]) -> Link:

@@ -111,7 +111,8 @@ def _fold(events: tuple[Event, ...], attempt: int, requeued: Event | None) -> Hi
     processes: dict[str, Process] = {}
     for event in events:
         what = (event.stage, event.state)
-        if event.stage in STAGES and event.state == "started":
+        # A frontend that starts again is no stage: stages are not gone through twice.
+        if event.stage in STAGES[_place(stage) + 1 :] and event.state == "started":
             stage = event.stage
             served = served or stage == "serve"
             leaving = leaving or stage == "stop"
@@ -132,6 +133,10 @@ def _fold(events: tuple[Event, ...], attempt: int, requeued: Event | None) -> Hi
         if event.stage not in STAGES or event.stage == "frontend":  # which is a stage and a process
             _process(processes, event)
     return History(events, attempt, stage, failure, end, requeued, ready, warm, leaving, processes)
+
+
+def _place(stage: str) -> int:
+    return STAGES.index(stage) if stage in STAGES else -1
 
 
 def _process(processes: dict[str, Process], event: Event) -> None:

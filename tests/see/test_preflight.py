@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -210,6 +212,44 @@ def test_verdicts_on_groups_and_pairs(instead: tuple[str, str], name: str, verdi
     assert instead[0] in GOOD_NET
     links = judge_links(lay_out(two_roles(), FOUR), GOOD_NET.replace(*instead))
     assert [(x.verdict, x.text) for x in links if x.name == name] == [(verdict, said)]
+
+
+def test_a_link_is_held_against_what_it_should_give() -> None:
+    said = GOOD_NET.replace('"rate": 19}', '"rate": 1.9, "link": 445.2, "doubt": ""}')
+    (group,) = [x for x in judge_links(lay_out(two_roles(), FOUR), said) if x.name == "prefill-0"]
+    assert (group.verdict, group.text) == ("warning", "nccl, 1.90 GiB/s; this link should give 445")
+
+
+NCCL_SOCKET = """\
+n001:88:88 [0] NCCL INFO NET/Socket : Using [0]eth1:10.0.0.2<0> [1]eth0:10.77.1.1<0>
+n001:88:99 [0] NCCL INFO Channel 00/0 : 1[0] -> 0[0] [receive] via NET/Socket/1
+"""
+NCCL_IB = """\
+n1:7:7 [0] NCCL INFO NET/IB : Using [0]mlx5_0:1/IB [1]mlx5_3:1/IB [RO]; OOB ib0:10.1.0.4<0>
+n1:7:9 [0] NCCL INFO Channel 01/0 : 0[0] -> 1[0] via P2P/CUMEM
+n1:7:9 [0] NCCL INFO Channel 00/0 : 1[0] -> 0[0] [send] via NET/IB/1/GDRDMA
+"""
+
+
+def test_the_transport_is_read_from_the_log_of_nccl(tmp_path: Path) -> None:
+    program: Any = runpy.run_path(str(REPO / "launcher/preflight/programs/allreduce.py"))
+    transport, link, idle = program["transport"], program["link"], program["idle_fabric"]
+    assert transport(NCCL_SOCKET) == ("Socket", "eth0")
+    assert transport(NCCL_IB) == ("IB", "mlx5_3")
+    assert transport("x [0] NCCL INFO Channel 00/0 : 0[0] -> 1[1] via P2P/CUMEM") == ("P2P", "")
+    assert transport("") == ("", "")
+
+    port = tmp_path / "infiniband/mlx5_3/ports/1"
+    port.mkdir(parents=True)
+    for name, value in (("rate", "400 Gb/sec (4X NDR)"), ("link_layer", "InfiniBand"), ("state", "4: ACTIVE")):
+        (port / name).write_text(value + "\n")
+    (tmp_path / "net/eth0").mkdir(parents=True)
+    (tmp_path / "net/eth0/speed").write_text("-1\n")
+    name, should = link("IB", "mlx5_3", tmp_path)
+    assert (name, round(should, 1)) == ("InfiniBand (mlx5_3)", 46.6)
+    assert link("Socket", "eth0", tmp_path) == ("TCP (eth0)", 0.0)
+    assert idle("Socket", tmp_path) == "NCCL goes over TCP although the node has mlx5_3"
+    assert idle("IB", tmp_path) == ""
 
 
 def test_a_slow_pair_is_named() -> None:

@@ -46,6 +46,7 @@ def parse(args: Sequence[str]) -> argparse.Namespace:
         help='host expressions, such as "n[001-003]" "gpu-a[7,9]"',
     )
     up.add_argument("--gpus", type=int, default=8, help="fake GPUs a node (default: %(default)s)")
+    up.add_argument("--real-gpus", action="store_true", help="share out this machine's own GPUs instead")
     up.add_argument("--accounting", action="store_true", help="with slurmdbd, so that sacct works")
     up.add_argument("--kill-wait", type=int, default=5, metavar="SECONDS")
     up.add_argument("--extra-conf", default="", metavar="LINES", help="lines for slurm.conf")
@@ -80,6 +81,7 @@ def main(args: Sequence[str]) -> int:
             options.gpus,
             names=options.names,
             accounting=options.accounting,
+            real_gpus=options.real_gpus,
             kill_wait=options.kill_wait,
             extra_conf=options.extra_conf,
             state=options.state,

@@ -63,6 +63,7 @@ class Cluster(Faults):
         slurmd_timeout: int = 6,
         cpus: int = 16,
         memory_mb: int = 256_000,
+        real_gpus: bool = False,
         state: str | os.PathLike[str] | None = None,
         share: str | os.PathLike[str] | None = None,
         detached: bool = False,
@@ -79,6 +80,7 @@ class Cluster(Faults):
         kill_wait: seconds from SIGTERM to SIGKILL when a job is cancelled or over time.
         slurmd_timeout: seconds of silence after which a node is down.
         cpus, memory_mb: what each node pretends to have; cpus must be even.
+        real_gpus: the nodes share out this machine's NVIDIA GPUs in their order; a node sees its own alone.
         state: folder for all files; what is in it is deleted. Default: a new one below
             <repository>/.slurm-test, or below $SLURM_TEST_DIR, deleted by down().
         share: the folder to be seen at the same path by all nodes; it must exist. Default: `share`
@@ -115,6 +117,7 @@ class Cluster(Faults):
         facts = {
             "hosts": hosts,
             "gpus": max(gpus_of),
+            "real_gpus": config.real_gpus(expressions, gpus_of) if real_gpus else {},
             "share": str(share_folder),
             "has_accounting": accounting,
             "tracks_processes": proctrack == "cgroup",
@@ -131,7 +134,7 @@ class Cluster(Faults):
             accounting=accounting,
             extra=extra_conf,
         )
-        conf = {"slurm.conf": slurm_conf, "gres.conf": config.gres_conf(expressions, gpus_of)}
+        conf = {"slurm.conf": slurm_conf, "gres.conf": config.gres_conf(expressions, gpus_of, real=real_gpus)}
         write_files(folder, facts, {**conf, "topology.conf": topology_conf}, proctrack)
 
         with open(folder / "log/cluster.log", "wb") as log:

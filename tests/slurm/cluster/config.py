@@ -150,7 +150,26 @@ PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=01:00:00 St
 """
 
 
-def gres_conf(expressions: Sequence[str], gpus: Sequence[int]) -> str:
+def real_gpus(expressions: Sequence[str], gpus: Sequence[int]) -> dict[str, list[int]]:
+    """Node name to the minor numbers of its NVIDIA devices: the machine's GPUs in order, node after node."""
+    shares: dict[str, list[int]] = {}
+    first = 0
+    for expression, count in zip(expressions, gpus, strict=True):
+        for name in expand(expression):
+            shares[name] = list(range(first, first + count))
+            first += count
+    return shares
+
+
+def gres_conf(expressions: Sequence[str], gpus: Sequence[int], *, real: bool = False) -> str:
+    """gres.conf; real: each node has devices of its own, numbered from 0 as on a machine of its own."""
+    if real:
+        hosts = [(name, count) for e, count in zip(expressions, gpus, strict=True) for name in expand(e)]
+        return "".join(
+            f"NodeName={name} Name=gpu Type=h100 File={RIG}/dev/{name}/gpu{gpu}\n"
+            for name, count in hosts
+            for gpu in range(count)
+        )
     lines = ""
     for expression, count in zip(expressions, gpus, strict=True):
         if count:

@@ -27,6 +27,27 @@ route replace $GATEWAY dev eth0 scope link
 route replace $NETWORK via $GATEWAY src $address
 BATCH
 
+# Of this machine's own GPUs a node sees its share alone. CUDA leaves out those whose device it can't open; it would
+# make a missing one itself if /dev could be written to.
+if [ -e "/run/rig/dev/$name/minors" ]; then
+    own=/run/rig/node/$name/dev
+    mkdir -p "$own"
+    mount -t tmpfs -o mode=755 tmpfs "$own"
+    for device in null zero full random urandom tty nvidiactl nvidia-uvm nvidia-uvm-tools; do
+        [ ! -e "/dev/$device" ] || cp -a "/dev/$device" "$own/"
+    done
+    while read -r minor; do
+        mknod -m 666 "$own/nvidia$minor" c 195 "$minor"
+    done < "/run/rig/dev/$name/minors"
+    mkdir "$own/pts" "$own/shm"
+    mount --bind /dev/pts "$own/pts"
+    ln -s pts/ptmx "$own/ptmx"
+    ln -s /proc/self/fd "$own/fd"
+    for number in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${number%:*}" "$own/${number#*:}"; done
+    mount -o remount,ro "$own"
+    mount --move "$own" /dev
+fi
+
 # A munged for each node: several slurmd behind one fail on "replayed" credentials, unless Slurm was built with
 # --enable-multiple-slurmd.
 mount -t tmpfs -o mode=755 tmpfs /run/munge
@@ -45,7 +66,7 @@ if [ "$role" = slurmd ]; then
         ;;
     esac
     mount --rbind "$own" /tmp
-    mount -t tmpfs -o size=1g,mode=1777 tmpfs /dev/shm
+    mount -t tmpfs -o size=16g,mode=1777 tmpfs /dev/shm
     cd /
     ulimit -n 20000 2> /dev/null || true
     setsid slurmd -N "$name" || echo "slurmd did not start; see log/slurmd.$name.log" >&2

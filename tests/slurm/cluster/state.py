@@ -23,6 +23,10 @@ DEFAULT_BASE = HERE.parents[2] / ".slurm-test"
 _PROGRAMS = tuple("slurmctld slurmd srun sbatch munged ip nsenter unshare setpriv flock".split())
 
 
+_NVIDIA = 195
+"""Major number of NVIDIA's devices (Linux' Documentation/admin-guide/devices.txt)."""
+
+
 class RigError(RuntimeError):
     """The test bed itself does not work, as opposed to what is tested on it."""
 
@@ -129,6 +133,11 @@ def write_files(folder: Path, facts: Mapping[str, Any], conf: Mapping[str, str],
     for gpu in range(facts["gpus"]):
         # Slurm wants character devices; given plain files it leaves CUDA_VISIBLE_DEVICES unset.
         os.mknod(folder / f"dev/nvidia{gpu}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    for name, minors in facts["real_gpus"].items():
+        folder.joinpath("dev", name).mkdir()
+        folder.joinpath("dev", name, "minors").write_text("".join(f"{minor}\n" for minor in minors))
+        for gpu, minor in enumerate(minors):
+            os.mknod(folder / f"dev/{name}/gpu{gpu}", stat.S_IFCHR | 0o666, os.makedev(_NVIDIA, minor))
     roles = [(name, address, name) for name, address in config.RIG_ADDRESSES.items()]
     roles += [(name, address, "slurmd") for name, address in facts["hosts"].items()]
     folder.joinpath("nodes").write_text("".join(" ".join(role) + "\n" for role in roles))
