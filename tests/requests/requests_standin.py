@@ -32,12 +32,13 @@ class StandIn:
     step: float = 0.001
     cold: float = 0.0
     """Extra wait of the first request at each (prefill worker, prompt length)."""
+    cold_after: int = 0
+    """Only from that many requests on."""
     growing: float = 0.0
     """Extra wait of every request, times the number of requests before it."""
     never: tuple[int, ...] = ()
     """Workers that are registered and never chosen."""
     honours_steering: bool = True
-    text_only: bool = False
     silent_for: int = 0
     """Answer 503 to that many listings first."""
     fault: str = ""
@@ -91,16 +92,14 @@ class StandIn:
         fault = self.fault if number % self.fault_every == 0 else ""
         if fault == "status":
             return web.Response(status=500, body=self.body)
-        if self.text_only and not isinstance(body["prompt"], str):
-            return web.json_response({"detail": "prompt: data did not match any variant of untagged enum"}, status=422)
         prefill, decode = self._choose(body, number)
-        length = len(body["prompt"])
+        length = len(body["prompt"].split())
         self.seen[prefill, length] += 1
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         if fault == "hang":
             await asyncio.sleep(3600)
-        if self.seen[prefill, length] == 1:
+        if self.seen[prefill, length] == 1 and number > self.cold_after:
             await asyncio.sleep(self.cold)
         await asyncio.sleep(self.growing * number)
         wanted = body["max_tokens"] if fault != "short" else 1

@@ -29,13 +29,14 @@ from warmup.requests import (
     run,
     run_async,
 )
+from warmup.requests.prompts import WORDS
 from warmup.requests.show import COLUMNS, Live, plot_lines, show
 
 ONE = Sizing(Axes((64,), (2,), (4,)))
 TWO = Sizing(Axes((16, 64), (2,), (4,)))
 # Wide, so that a busy machine running these tests is not mistaken for a cold deployment.
 WIDE = Bound(1.0, 0.4)
-LOOSE = Rule(window=3, max_rounds=6, ttft=WIDE, itl=WIDE, slowest=WIDE, worker_ttft=WIDE, worker_itl=WIDE)
+LOOSE = Rule(window=2, max_rounds=6, ttft=WIDE, itl=WIDE, slowest=WIDE, worker_ttft=WIDE, worker_itl=WIDE, probe=WIDE)
 QUICK = Options(sizing=ONE, rule=LOOSE, time_limit=60, request_timeout=20)
 
 
@@ -65,9 +66,10 @@ def test_a_good_deployment_is_warm() -> None:
     assert stand_in.most_in_flight == 2
     first = stand_in.requests[0]
     assert (first["max_tokens"], first["min_tokens"], first["ignore_eos"]) == (4, 4, True)
-    assert len(first["prompt"]) == 16
-    prompts = [tuple(r["prompt"]) for r in stand_in.requests]
-    assert len(set(prompts)) == len(prompts), "no prompt twice"
+    assert len(first["prompt"].split()) == 16
+    swept = [r["prompt"] for r in stand_in.requests if r["max_tokens"] == 4]
+    assert len(set(swept)) == len(swept), "no prompt twice"
+    assert all(set(p.split()) <= set(WORDS) for p in swept), "plain words, whole characters"
     assert {r["temperature"] for r in stand_in.requests} == {0.0, 0.7}
     data = json.loads(report.to_json())
     assert [w["instance_id"] for w in data["workers"]] == [str(n) for n in (*PREFILL, *DECODE)]
@@ -75,7 +77,7 @@ def test_a_good_deployment_is_warm() -> None:
 
 
 def test_the_cold_start_is_in_the_report() -> None:
-    report = sweep_of(StandIn(cold=1.0))
+    report = sweep_of(StandIn(cold=1.0), replace(QUICK, probes=0))
     assert report.verdict.warm, report.verdict
     (size,) = report.to_dict()["sizes"]
     assert size["first_ttft"] > 1.0 > size["steady_ttft"]
@@ -85,14 +87,42 @@ def test_the_cold_start_is_in_the_report() -> None:
     (title, *rows) = plot_lines(report)
     assert "first" in title
     assert len(rows) == 5
+    assert "probe" not in title
     assert max(map(len, rows)) <= COLUMNS
 
 
 def test_getting_slower_is_not_steady_and_says_what_moved() -> None:
-    strict = replace(QUICK, rule=Rule(window=3, max_rounds=4))
+    strict = replace(QUICK, rule=Rule(window=2, max_rounds=4))
     report = sweep_of(StandIn(growing=0.008, step=0.0), strict)
     assert report.verdict.state == "not steady"
-    assert any("p64 c2 o4: " in r and "ttft" in r and "allowed" in r for r in report.verdict.reasons)
+    assert any("p64 c2 o4: ttft: " in r and "against" in r and "allowed" in r for r in report.verdict.reasons)
+
+
+def test_a_prompt_that_is_slow_after_the_sweep_is_named() -> None:
+    """A server that is quick at the lengths that it has met, and at no other."""
+    stand_in = StandIn(cold=1.0, cold_after=12)
+    report = sweep_of(stand_in)
+    assert report.result.outcomes[0].state == "warm"
+    assert report.verdict.state == "not steady"
+    assert report.verdict.reasons[0].startswith("probe of ")
+    assert "first token after 1.0" in report.verdict.reasons[0]
+    assert [p["slow"] for p in report.to_dict()["probes"]].count(True) >= 5
+    assert report.to_dict()["sizes"][0]["probe_ttft"] > 1.0
+    assert "◇ probe" in plot_lines(report)[0]
+
+
+def test_the_probe_sends_what_the_sweep_did_not() -> None:
+    stand_in = StandIn()
+    report = sweep_of(stand_in)
+    assert report.verdict.warm, report.verdict
+    probed = [(p["counted_prompt_tokens"], p["cached_tokens"]) for p in report.to_dict()["probes"]]
+    assert len(probed) == 20
+    assert len({n for n, _ in probed}) == 20
+    assert 64 not in {n for n, _ in probed}
+    length, cached = next((n, c) for n, c in probed if c)
+    beginnings = [r["prompt"][: 4 * cached] for r in stand_in.requests if len(r["prompt"].split()) == length]
+    assert len(beginnings) == 2
+    assert len(set(beginnings)) == 1
 
 
 @pytest.mark.parametrize(
@@ -114,7 +144,7 @@ def test_one_bad_answer_fails_the_verdict(fault: str, said: str) -> None:
 def test_nothing_but_errors_stops_at_the_first_round() -> None:
     stand_in = StandIn(fault="status")
     report = sweep_of(stand_in, replace(QUICK, sizing=TWO))
-    assert len(stand_in.requests) == 4
+    assert len(stand_in.requests) == 4, "and no probe"
     assert report.result.stopped == "all 4 requests of a round failed"
     assert [s["state"] for s in report.to_dict()["sizes"]] == ["failed", "not run"]
 
@@ -166,12 +196,6 @@ def test_a_plain_server_says_that_workers_could_not_be_told_apart() -> None:
     assert all("nvext" not in r for r in stand_in.requests)
 
 
-def test_a_server_that_takes_text_only_gets_text() -> None:
-    report = sweep_of(StandIn(dynamo=False, text_only=True))
-    assert report.verdict.warm, report.verdict
-    assert any("text only" in n for n in report.notes)
-
-
 def test_no_listener_no_model_wrong_model_two_models() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -216,11 +240,12 @@ def test_json_keeps_its_shape() -> None:
     data = sweep_of(StandIn()).to_dict()
     assert set(data) == {
         "version", "address", "model", "server", "verdict", "reasons", "started", "seconds", "requests",
-        "errors", "notes", "workers_told_apart", "workers", "rule", "limits", "sizes",
+        "errors", "notes", "workers_told_apart", "workers", "rule", "limits", "probes", "sizes",
     }  # fmt: skip
     assert set(data["sizes"][0]) == {
-        "size", "prompt_tokens", "concurrency", "output_tokens", "counted_prompt_tokens", "state", "rounds",
-        "first_ttft", "steady_ttft", "steady_itl", "moved", "not_met", "history", "workers",
+        "size", "prompt_tokens", "cached_tokens", "concurrency", "output_tokens", "ramp", "counted_prompt_tokens",
+        "state", "rounds", "first_ttft", "steady_ttft", "probe_ttft", "steady_itl", "moved", "not_met", "history",
+        "workers",
     }  # fmt: skip
     assert set(data["workers"][0]) == {"name", "role", "instance_id", "address", "expected", "registered"}
 

@@ -1,23 +1,30 @@
-"""Addresses, sizes, steadiness, coverage, verdict: no network."""
+"""Addresses, sizes, prompts, coverage, verdict: no network."""
 
 from __future__ import annotations
 
 import contextlib
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warmup.requests.address import AddressError, parse_address
-from warmup.requests.client import Answer, error_text, http_error
+from warmup.requests.answer import Answer
 from warmup.requests.coverage import Coverage, Instance, Roster, Worker, make_roster
+from warmup.requests.errors import error_text, http_error
 from warmup.requests.figures import first_ttfts, round_figures
-from warmup.requests.prompts import Prompts
-from warmup.requests.sizes import Axes, Limits, Size, Sizing, plan_sizes
-from warmup.requests.steady import Bound, Decision, RoundFigures, Rule, Steady
-from warmup.requests.sweep import SizeOutcome, SweepResult, requests_per_round
+from warmup.requests.flags import NAMES, Flags
+from warmup.requests.http1 import BadAnswer, Reply
+from warmup.requests.limits import Limits
+from warmup.requests.outcome import SizeOutcome, SweepResult
+from warmup.requests.probe import expectation, plan_probes
+from warmup.requests.prompts import WORDS, Prompts
+from warmup.requests.rule import RoundFigures, Rule
+from warmup.requests.sizes import Axes, Size, Sizing, plan_sizes
+from warmup.requests.sweep import requests_per_round
 from warmup.requests.target import read_instances
 from warmup.requests.verdict import judge
 
@@ -73,26 +80,62 @@ counts = st.none() | st.integers(1, 200_000)
         cuda_graph_max_bs=counts,
         context_length=counts,
         max_total_tokens=counts,
-        prefill_workers=st.integers(1, 8),
-        decode_workers=st.integers(1, 8),
+        prefill_workers=st.integers(1, 100),
+        decode_workers=st.integers(1, 100),
         prefill_ranks=st.integers(1, 32),
         decode_ranks=st.integers(1, 32),
+        page_size=st.none() | st.integers(1, 128),
+        prefix_cache=st.none() | st.booleans(),
     )
 )
 def test_sizes_stay_inside_every_limit(limits: Limits) -> None:
     sizing = Sizing()
     sizes = plan_sizes(limits, sizing).sizes
     assert 0 < len(sizes) <= 30
-    assert len(set(sizes)) == len(sizes)
+    assert len({s.key for s in sizes}) == len(sizes)
     room = min(n for n in (limits.context_length, limits.max_total_tokens, 10**9) if n is not None)
     for size in sizes:
         assert min(size.prompt_tokens, size.concurrency, size.output_tokens) >= 1
         assert size.prompt_tokens + size.output_tokens < max(3, room)
-        assert size.concurrency <= sizing.max_concurrency
-        assert size.prompt_tokens <= sizing.max_prompt_tokens
-    assert {s.concurrency for s in sizes} >= {1}
-    top = min(limits.decode_batches[-1], sizing.max_concurrency)
-    assert top in {s.concurrency for s in sizes}, "the largest batch must be met"
+        assert size.concurrency <= max(sizing.max_ramp if size.levels else sizing.max_concurrency, 100)
+        assert size.prompt_tokens <= sizing.max_prompt_tokens + 48
+        assert size.cached_tokens < size.prompt_tokens
+        assert limits.prefix_cache is not False or not size.cached_tokens
+        assert size.levels or size.concurrency >= limits.workers_each, "workers are met side by side"
+        outputs = [size.output_of(i) for i in {0, size.concurrency // 3, size.concurrency - 1}]
+        assert max(outputs) == size.output_tokens
+        assert min(outputs) >= 1
+    top = min(limits.decode_top, sizing.max_concurrency)
+    assert max(s.concurrency for s in sizes) >= min(top, (room - 1) * limits.decode_workers // 200), "the largest batch"
+
+
+DSR1 = Limits.from_args(
+    {"chunked-prefill-size": 524288, "dp-size": 16, "enable-dp-attention": True, "disable-radix-cache": True},
+    {"cuda-graph-bs-decode": 256, "dp-size": 32, "enable-dp-attention": True},
+)
+
+
+def test_sizes_reach_the_graphs_of_every_rank() -> None:
+    """A graph of 256 on each of 32 ranks, by the name that the flag has had since 0.5.14."""
+    assert (DSR1.chunk, DSR1.decode_top) == (32768, 8192)
+    plan = plan_sizes(DSR1)
+    (ramp,) = (s for s in plan.sizes if s.levels)
+    assert ramp.concurrency == 8192
+    alive = [sum(ramp.output_of(i) > step for i in range(8192)) for step in range(ramp.output_tokens)]
+    assert {n // 32 for n in alive} >= {1, 2, 4, *range(8, 257, 8)}, "every batch that SGLang captures"
+    assert max(s.concurrency for s in plan.sizes if not s.levels) == 1024
+    assert "concurrency held at 1024 where times are compared; decode takes 8192" in plan.notes
+
+
+def test_sizes_hold_what_users_send() -> None:
+    limits = Limits.from_args({"chunked-prefill-size": 8192, "page-size": 64}, {"cuda-graph-max-bs": 32})
+    sizes = plan_sizes(limits).sizes
+    assert {s.prompt_tokens for s in sizes} >= {1, 16, 48, 1024, 8192, 8192 + 48, 16384}, "short, and over the border"
+    assert {(s.cached_tokens, s.prompt_tokens - s.cached_tokens) for s in sizes if s.cached_tokens} == {
+        (64, 16), (4096, 48),
+    }, "whole pages"  # fmt: skip
+    assert max(s.output_tokens for s in sizes) == 256
+    assert not any(s.cached_tokens for s in plan_sizes(DSR1).sizes), "no radix cache, no cached prefix"
 
 
 def test_sizes_follow_the_flags() -> None:
@@ -103,17 +146,38 @@ def test_sizes_follow_the_flags() -> None:
     )
     assert limits.chunk == 4096, "SGLang divides the chunk over the ranks of DP attention"
     assert limits.decode_batches == (1, 8, 16, 32, 64), "graphs hold a rank's batch: x 4 ranks x 2 workers"
-    plan = plan_sizes(limits)
-    assert {s.prompt_tokens for s in plan.sizes} == {32, 512, 4096, 8192}
-    assert {s.concurrency for s in plan.sizes if s.output_tokens == 64} == {1, 8, 16, 32, 64}
-    assert plan.notes == ("2 sizes of more than 131072 prompt tokens at once left out",)
+    (ramp,) = (s for s in plan_sizes(limits).sizes if s.levels)
+    assert ramp.levels == (64, 32, 16, 8, 1)
+
+
+@pytest.mark.parametrize("name", sorted({alias for names in NAMES.values() for alias in names}))
+def test_every_name_of_a_flag_is_read(name: str) -> None:
+    canonical = next(c for c, names in NAMES.items() if name in names)
+    for spelled in (name, name.replace("-", "_"), f"--{name}"):
+        assert Flags({spelled: 7}).value(canonical) == 7
+
+
+@pytest.mark.parametrize(
+    ("args", "ranks", "graphs", "top"),
+    [
+        ({"attn-dp-size": 8, "cuda-graph-bs-decode": [1, 16]}, 8, (1, 16), None),
+        ({"attention-data-parallel-size": 4, "cuda-graph-max-bs-decode": 64}, 4, (), 64),
+        ({"dp": 2, "enable-dp-attention": "true", "cuda-graph-bs": "4, 2"}, 2, (2, 4), None),
+        ({"dp-size": 2, "enable-dp-attention": False}, 1, (), None),
+        ({"cuda-graph-config": {"decode": {"bs": [8, 4], "max_bs": 8}, "prefill": {"bs": [512]}}}, 1, (4, 8), 8),
+    ],
+)
+def test_renamed_flags(args: dict[str, object], ranks: int, graphs: tuple[int, ...], top: int | None) -> None:
+    flags = Flags(args)
+    assert (flags.attention_ranks, flags.graph_batches, flags.largest_graph) == (ranks, graphs, top)
 
 
 def test_capping_is_told() -> None:
     plan = plan_sizes(Limits(cuda_graph_max_bs=256, decode_ranks=72, context_length=4096))
-    assert max(s.concurrency for s in plan.sizes) == 512
-    assert any("concurrency held at 512; the deployment takes 18432" in n for n in plan.notes)
+    assert max(s.concurrency for s in plan.sizes) == 8192
+    assert "decode batches are met up to 8192 requests in flight; the largest takes 18432" in plan.notes
     assert any("4096 tokens" in n for n in plan.notes)
+    assert "nothing says how many requests decode takes at once: 64 assumed" in plan_sizes(Limits()).notes
 
 
 def test_axes_by_hand_are_crossed() -> None:
@@ -121,101 +185,77 @@ def test_axes_by_hand_are_crossed() -> None:
     assert [s.key for s in plan.sizes] == ["p7 c3 o5", "p100 c3 o5", "p7 c3 o9", "p100 c3 o9"]
     with pytest.raises(ValueError, match=r"outputs: 0 is below 1"):
         Axes(outputs=(0,))
+    many = plan_sizes(Limits(prefill_workers=5), Sizing(Axes((7,), (1, 8), (5,))))
+    assert [s.key for s in many.sizes] == ["p7 c5 o5", "p7 c8 o5"]
+    assert many.notes == ("concurrency raised to 5: one request for each worker, side by side",)
 
 
 def test_nonsense_flags_are_unknown() -> None:
-    odd = {"chunked-prefill-size": -1, "cuda-graph-bs": {"a": 1}, "context-length": "x"}
+    odd = {"chunked-prefill-size": -1, "cuda-graph-bs": {"a": 1}, "context-length": "x", "cuda-graph-config": "full"}
     assert Limits.from_args(odd) == Limits()
 
 
-def test_prompts_are_exact_and_unlike_each_other() -> None:
+def one_each(text: str) -> int:
+    return len(text.split())
+
+
+def with_a_beginning(text: str) -> int:
+    return 1 + len(text.split())
+
+
+@pytest.mark.parametrize("count", [one_each, with_a_beginning, len])
+def test_prompts_are_as_long_as_asked_whatever_the_vocabulary(count: Callable[[str], int]) -> None:
     prompts = Prompts()
-    made = [prompts.make(50) for _ in range(200)]
-    assert all(len(p) == 50 for p in made)
-    assert len({tuple(p[:8]) for p in made}) == 200
+    for wanted in (2, 16, 48, 77, 4096, 32768):
+        prompt = prompts.make(wanted)
+        prompts.learn(prompt, count(prompt.text))
+        if wanted > 16:
+            assert count(prompt.text) == wanted
+        assert set(prompt.text.rstrip("s").split()) <= {*WORDS, *(w.rstrip("s") for w in WORDS)}, "plain words"
+
+
+def test_prompts_are_unlike_each_other_but_for_what_is_cached() -> None:
+    prompts = Prompts()
+    texts = [prompts.make(50).text for _ in range(200)]
+    assert len({t[:32] for t in texts}) == 200
+    cached = [prompts.make(200, 150).text.split() for _ in range(50)]
+    assert {len(t) for t in cached} == {200}
+    assert len({tuple(t[:150]) for t in cached}) == 1
+    assert len({tuple(t[150:158]) for t in cached}) == 50
+    assert prompts.make(90, 80).text.split()[:80] == cached[0][:80]
     assert Prompts(cacheable=True).make(9) == Prompts(cacheable=True).make(9)
 
 
-def test_text_prompts_learn_their_length() -> None:
-    prompts = Prompts(text=True)
-    one = prompts.make(1000)
-    assert isinstance(one, str)
-    prompts.learn(one, 2 * len(one.split()))
-    assert len(str(prompts.make(1000)).split()) == pytest.approx(500, abs=2)
-
-
-def figures(ttft: float, *, errors: int = 0, **more: float) -> RoundFigures:
-    return RoundFigures({"ttft": ttft, **more}, 4, errors)
-
-
-def feed(values: list[float], rule: Rule) -> list[Decision]:
-    state = Steady(rule)
-    return [state.add(figures(v)) for v in values]
-
-
-def test_steady_after_a_cold_start() -> None:
-    got = feed([136.0, 0.31, 0.30, 0.32], Rule())
-    assert got == [Decision.MORE] * 3 + [Decision.STEADY]
-
-
-def test_a_first_round_that_was_lucky_is_forgotten() -> None:
-    """Seconds seen on an H200: eight requests at once met an idle worker one after another."""
-    got = feed([0.037, 0.083, 0.081, 0.084, 0.085, 0.083, 0.086, 0.090], Rule())
-    assert got.index(Decision.STEADY) == 6
-
-
-def test_small_differences_lie_below_the_floor() -> None:
-    assert feed([0.001, 0.002, 0.003], Rule())[-1] is Decision.STEADY
-
-
-def test_growing_is_given_up_with_what_moved() -> None:
-    state = Steady(Rule(window=3, max_rounds=4))
-    got = [state.add(figures(v)) for v in (1.0, 1.5, 2.0, 3.0)]
-    assert got == [Decision.MORE] * 3 + [Decision.GIVE_UP]
-    (moved,) = state.moved()
-    assert str(moved) == "ttft: 3.00 s in the last rounds, best 1.00 s, allowed 1.25 s"
-
-
-def test_a_stall_behind_the_median_is_seen() -> None:
-    state = Steady(Rule())
-    for _ in range(2):
-        state.add(figures(0.1, **{"slowest ttft": 0.12}))
-    assert state.add(figures(0.1, **{"slowest ttft": 4.0})) is Decision.MORE
-    assert [m.figure for m in state.moved()] == ["slowest ttft"]
-
-
-def test_a_cold_worker_is_seen_and_forgiven_once_warm() -> None:
-    state = Steady(Rule())
-    cold = {"ttft@decode-1": 9.0}
-    warm = {"ttft@decode-1": 0.1}
-    assert [state.add(figures(0.1, **w)) for w in ({}, cold, {})][-1] is Decision.STEADY
-    state = Steady(Rule())
-    got = [state.add(figures(0.1, **w)) for w in (warm, {}, cold, warm, warm, warm)]
-    assert got == [Decision.MORE] * 5 + [Decision.STEADY]
-
-
-def test_rounds_with_errors_never_count() -> None:
-    state = Steady(Rule(max_rounds=3))
-    assert [state.add(figures(0.1, errors=1)) for _ in range(3)][-1] is Decision.GIVE_UP
+PIECES = [b"data: {}\n\n", b"\r\n0\r\n\r\n", b"x" * 300]
 
 
 @settings(deadline=None)
-@given(st.lists(st.floats(0.0001, 1000), min_size=1, max_size=30), st.floats(0, 2), st.floats(0, 1))
-def test_steady_means_within_the_bound_of_the_best(values: list[float], tolerance: float, floor: float) -> None:
-    bound = Bound(tolerance, floor)
-    state = Steady(Rule(ttft=bound, max_rounds=12))
-    for index, value in enumerate(values):
-        decision = state.add(figures(value))
-        seen = values[: index + 1]
-        agree = all(v <= bound.allowed(min(seen[-6:])) for v in seen[-3:]) and len(seen) >= 3
-        assert (decision is Decision.STEADY) == agree
-        assert decision is not Decision.MORE or len(seen) < 12, "it must end"
+@given(st.lists(st.integers(1, 40), max_size=60), st.booleans())
+def test_an_answer_is_the_same_however_its_bytes_are_cut(cuts: list[int], chunked: bool) -> None:
+    body = b"".join(PIECES)
+    if chunked:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        data = head + b"".join(b"%x;a=b\r\n%b\r\n" % (len(p), p) for p in PIECES) + b"0\r\n\r\n"
+    else:
+        data = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    reply, at = Reply(), 0
+    for number, cut in enumerate([*cuts, len(data)]):
+        piece, at = data[at : at + cut], at + cut
+        if piece:
+            assert reply.take(number, piece) == (at >= len(data))
+    assert (reply.status, reply.body, reply.keep) == (200, body, True)
+    assert [t for t, _ in reply.pieces] == sorted(t for t, _ in reply.pieces)
 
 
-@pytest.mark.parametrize("bad", [{"window": 1}, {"window": 4, "max_rounds": 3}, {"window": 7}])
-def test_impossible_rules_are_refused(bad: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="rounds"):
-        Rule(**bad)
+def test_what_is_no_http_is_said() -> None:
+    with pytest.raises(BadAnswer, match="SSH-2"):
+        Reply().take(0, b"SSH-2.0-OpenSSH\r\n\r\n")
+    with pytest.raises(BadAnswer, match="chunk"):
+        Reply().take(0, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+    until_closed = Reply()
+    assert not until_closed.take(0, b"HTTP/1.0 500 Oh\r\n\r\nno")
+    assert until_closed.end()
+    assert (until_closed.body, until_closed.keep) == (b"no", False)
 
 
 INSTANCES = (
@@ -345,6 +385,43 @@ def test_time_running_out_is_not_warm() -> None:
     result = SweepResult([SizeOutcome(SIZE, "cut short")], not_run=(SIZE,), requests=1, stopped="time limit")
     assert judge(result).state == "not steady"
     assert judge(SweepResult([SizeOutcome(SIZE, "warm")], requests=1)).warm
+
+
+def swept(tokens: int, ttft: float, **more: int) -> SizeOutcome:
+    figures = RoundFigures({"ttft": ttft}, 3, samples={"slowest ttft": [ttft, ttft, 1.2 * ttft]})
+    return SizeOutcome(Size(tokens, 1, 8, **more), "warm", [figures] * 6)
+
+
+def test_a_probe_is_held_against_prompts_of_its_length() -> None:
+    outcomes = [swept(10, 0.1), swept(110, 0.2), swept(60, 9.0, cached_tokens=32)]
+    expected = expectation(outcomes, Rule())
+    assert expected is not None
+    assert [round(expected.ttft(n), 3) for n in (1, 10, 60, 110, 500)] == [0.1, 0.1, 0.15, 0.2, 0.2]
+    assert expected.allowed(110) == pytest.approx(0.3)
+    jittery = [
+        SizeOutcome(
+            o.size, "warm", [RoundFigures({"ttft": 0.1}, 4, samples={"slowest ttft": [0.07, 0.1, 0.13, 0.25]})] * 6
+        )
+        for o in outcomes
+    ]
+    wide = expectation(jittery, Rule())
+    assert wide is not None
+    assert wide.allowed(10) > 0.21, "as slow as the slowest of the steady rounds is no sign of cold"
+
+
+def test_probes_are_what_the_sweep_had_not() -> None:
+    limits = Limits(chunked_prefill_size=8192, page_size=16)
+    sizes = plan_sizes(limits).sizes
+    probes = plan_probes(sizes, limits)
+    assert len(probes) == len(set(probes)) == 20
+    assert not {p.prompt_tokens for p in probes} & {s.prompt_tokens for s in sizes}
+    assert sum(p.prompt_tokens < 64 for p in probes) >= 5
+    cached = [p for p in probes if p.cached_tokens]
+    assert len(cached) == 6
+    assert all(p.cached_tokens % 16 == 0 and p.cached_tokens < p.prompt_tokens for p in cached)
+    off = Limits(chunked_prefill_size=8192, prefix_cache=False)
+    assert not any(p.cached_tokens for p in plan_probes(plan_sizes(off).sizes, off))
+    assert len(plan_probes([Size(3, 1, 1)], off)) == 1, "a small sweep leaves little to probe"
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,9 @@ def test_2_the_sweep_meets_every_worker_at_every_size(
     assert report.result.errors == {}, capsys.readouterr().out
     assert report.verdict.state in ("warm", "not steady"), "timing on a busy machine is not judged here"
     data = report.to_dict()
-    assert [s["size"] for s in data["sizes"]] == ["p32 c1 o8", "p32 c4 o8", "p512 c1 o8", "p512 c4 o8"]
+    assert [s["size"] for s in data["sizes"]] == ["p32 c2 o8", "p32 c4 o8", "p512 c2 o8", "p512 c4 o8"], (
+        "one for each worker"
+    )
     for size in data["sizes"]:
         assert size["counted_prompt_tokens"] == size["prompt_tokens"]
         assert size["not_met"] == []

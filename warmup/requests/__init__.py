@@ -7,11 +7,13 @@ imported when they are used.
 from .address import AddressError, parse_address
 from .api import Options, run, run_async
 from .coverage import Worker
+from .limits import Limits
+from .outcome import Began, Event, Progress, RequestDone, RoundDone, SizeDone
+from .probe import Probe, Probed
 from .prove import Proof, prove, prove_async
 from .report import Report
-from .sizes import Axes, Limits, Size, Sizing, plan_sizes
-from .steady import Bound, Rule
-from .sweep import Began, Event, Progress, RequestDone, RoundDone, SizeDone
+from .rule import Bound, Rule
+from .sizes import Axes, Size, Sizing, plan_sizes
 from .verdict import FAILED, NOT_STEADY, WARM, Verdict
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "Event",
     "Limits",
     "Options",
+    "Probe",
+    "Probed",
     "Progress",
     "Proof",
     "Report",

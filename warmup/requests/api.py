@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from .address import parse_address
 from .client import Client
+from .clock import run as run_loop
 from .coverage import Coverage, Roster, Worker, make_roster
+from .limits import Limits
+from .outcome import Progress, SizeOutcome, SweepResult
+from .probe import PROBES, Probed, plan_probes, run_probes
 from .prompts import Prompts
 from .report import Report
+from .rule import Rule
 from .session import open_session
-from .sizes import Limits, Sizing, plan_sizes
-from .steady import Rule
-from .sweep import Progress, SweepResult, sweep
+from .sizes import Sizing, plan_sizes
+from .sweep import sweep
 from .target import NotServing, Target, list_instances, look
 from .verdict import FAILED, Verdict, judge
+from .wire import Wire, most_connections
+
+LEARNT_FROM = 64
+"""Tokens up to which a first prompt may be wrong in length by what a word takes."""
+SPARE_FILES = 256
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,9 @@ class Options:
     max_errors: int = 10
     """Failed requests after which the sweep stops; a single one already fails the verdict."""
     cacheable: bool = False
-    """Send the same prompts again and again, to warm the prefix cache's path too."""
+    """Send the same prompts again and again; first tokens may then come from the prefix cache."""
+    probes: int = PROBES
+    """Prompts after the sweep that no size of it had."""
 
 
 def run(
@@ -57,7 +68,7 @@ def run(
     for an address that cannot be one. Must not be called from a running event loop: use
     ``run_async`` there.
     """
-    return asyncio.run(
+    return run_loop(
         run_async(
             address,
             model=model,
@@ -79,7 +90,8 @@ async def run_async(
     """As ``run``, for a running event loop."""
     base_url = parse_address(address)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    async with open_session() as session:
+    began = time.monotonic()
+    async with open_session() as session, Wire(base_url, options.request_timeout) as wire:
         try:
             target = await look(session, base_url, model)
         except NotServing as error:
@@ -96,15 +108,12 @@ async def run_async(
         roster = make_roster(expected_workers, target.instances)
         coverage = Coverage(roster)
         limits = _with_workers(options.limits.filled(target.limits), roster)
-        plan = plan_sizes(limits, options.sizing)
-        client = Client(
-            session,
-            base_url,
-            target.model,
-            names_workers=target.names_workers,
-            request_timeout=options.request_timeout,
-            prompts=Prompts(cacheable=options.cacheable),
-        )
+        plan = plan_sizes(limits, _within_files(options.sizing))
+        prompts = Prompts(cacheable=options.cacheable)
+        client = Client(wire, base_url, target.model, target.names_workers, prompts)
+        if plan.sizes[0].prompt_tokens > LEARNT_FROM:
+            # Else the first prompts are short, and teach how many tokens a word takes.
+            await client.send(LEARNT_FROM, 1)
 
         async def refresh() -> Roster | None:
             instances = await list_instances(session, base_url)
@@ -120,12 +129,18 @@ async def run_async(
             progress=progress,
             refresh=refresh if target.names_workers else None,
         )
+        probed: tuple[Probed, ...] = ()
+        if result.stopped is None and not result.errors and options.probes:
+            probes = plan_probes(plan.sizes, limits, options.probes)
+            deadline = began + options.time_limit
+            probed = await run_probes(client, probes, result, coverage.roster, options.rule, deadline)
+            result.seconds = time.monotonic() - began
     unregistered = coverage.roster.unregistered if target.names_workers else ()
     return Report(
         base_url,
         target.model,
         target.kind,
-        judge(result, unregistered),
+        judge(result, unregistered, probed),
         started,
         result=result,
         roster=coverage.roster,
@@ -133,6 +148,7 @@ async def run_async(
         rule=options.rule,
         limits=limits,
         notes=_notes(target, coverage, client, plan.notes, result),
+        probed=probed,
     )
 
 
@@ -146,6 +162,16 @@ def _with_workers(limits: Limits, roster: Roster) -> Limits:
         prefill_workers=max(limits.prefill_workers, prefill),
         decode_workers=max(limits.decode_workers, decode),
     )
+
+
+def _within_files(sizing: Sizing) -> Sizing:
+    """Each request in flight takes an open file of this process."""
+    most = max(1, most_connections() - SPARE_FILES)
+    return replace(sizing, max_concurrency=min(sizing.max_concurrency, most), max_ramp=min(sizing.max_ramp, most))
+
+
+def _as_asked(outcome: SizeOutcome) -> bool:
+    return outcome.prompt_tokens is None or outcome.prompt_tokens == outcome.size.prompt_tokens
 
 
 def _notes(
@@ -162,8 +188,10 @@ def _notes(
             + (" (no Dynamo frontend)" if target.kind != "dynamo" else "")
             + ": workers could not be told apart, so one that was never met would not be noticed"
         )
-    if client.prompts.text:
-        notes.append("the server takes text only: prompt lengths are approximate")
+    off = [f"{o.size.key} ({o.prompt_tokens})" for o in result.outcomes if not _as_asked(o)]
+    if off:
+        more = f" and {len(off) - 3} more" if len(off) > 3 else ""
+        notes.append(f"the server counted other prompt lengths than asked for: {', '.join(off[:3])}{more}")
     if coverage.roster.extra:
         names = ", ".join(w.name for w in coverage.roster.extra)
         notes.append(f"registered but not expected: {names}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from .client import Answer
+from .answer import Answer
 from .coverage import Coverage
-from .steady import RoundFigures
+from .rule import RoundFigures
 
 
 def round_figures(answers: Sequence[Answer], coverage: Coverage) -> RoundFigures:
@@ -21,17 +21,18 @@ def round_figures(answers: Sequence[Answer], coverage: Coverage) -> RoundFigures
     values: dict[str, float] = {}
     _put(values, "ttft", [a.ttft for a in whole])
     _put(values, "itl", [a.itl for a in whole])
-    slowest = [a.ttft for a in whole if a.ttft is not None]
-    if len(slowest) > 1:
-        values["slowest ttft"] = max(slowest)
-    pauses = [a.pause for a in whole if a.pause is not None]
-    if pauses:
-        values["longest pause"] = max(pauses)
+    samples = {
+        "slowest ttft": [a.ttft for a in whole if a.ttft is not None],
+        "longest pause": [a.pause for a in whole if a.pause is not None],
+    }
+    values.update({name: max(found) for name, found in samples.items() if found})
 
     by_worker: dict[str, tuple[list[float | None], list[float | None]]] = {}
+    roles: dict[str, str] = {}
     for answer in whole:
         workers = coverage.workers_of(answer.prefill_id, answer.decode_id)
         for worker in workers:
+            roles[worker.name] = worker.role
             ttfts, itls = by_worker.setdefault(worker.name, ([], []))
             ttfts.append(answer.ttft)
             if worker.role != "prefill":
@@ -39,7 +40,7 @@ def round_figures(answers: Sequence[Answer], coverage: Coverage) -> RoundFigures
     for name, (ttfts, itls) in by_worker.items():
         _put(values, f"ttft@{name}", ttfts)
         _put(values, f"itl@{name}", itls)
-    return RoundFigures(values, len(answers), len(answers) - len(whole))
+    return RoundFigures(values, len(answers), len(answers) - len(whole), samples, roles)
 
 
 def first_ttfts(answers: Sequence[Answer], coverage: Coverage, concurrency: int) -> dict[str | None, float]:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from .address import parse_address
 from .client import Client
+from .clock import run as run_loop
 from .coverage import Coverage, Roster, Steer, Worker, make_roster
 from .session import open_session
 from .target import NotServing, Target, look
+from .wire import Wire
 
 SIZE = "prove"
 PROMPT_TOKENS = 16
@@ -70,7 +72,7 @@ def prove(
     is whoever is registered at that moment. ``progress`` gets the state after each attempt.
     Raises AddressError. Not for a running event loop: use ``prove_async`` there.
     """
-    return asyncio.run(
+    return run_loop(
         prove_async(
             address,
             model,
@@ -96,7 +98,7 @@ async def prove_async(
     """As ``prove``, for a running event loop."""
     base_url = parse_address(address)
     state = _State(expected_workers, time.monotonic())
-    async with open_session() as session:
+    async with open_session() as session, Wire(base_url, request_timeout) as wire:
 
         async def attempts() -> None:
             while True:
@@ -108,14 +110,7 @@ async def prove_async(
                         return
                 else:
                     state.take_target(target)
-                    client = Client(
-                        session,
-                        base_url,
-                        target.model,
-                        names_workers=target.names_workers,
-                        request_timeout=request_timeout,
-                    )
-                    await state.attempt(client)
+                    await state.attempt(Client(wire, base_url, target.model, target.names_workers))
                 proof = state.proof()
                 if progress is not None:
                     progress(proof)

@@ -17,13 +17,18 @@ are in seconds, lengths in tokens, null where a figure was not measured.
     workers_told_apart  true | false | null (no answer came)
     workers         list of {"name", "role", "instance_id" (decimal string or null), "address",
                     "expected", "registered"}
-    rule            {"window", "memory", "max_rounds", and for each of "ttft", "itl", "slowest",
-                    "worker_ttft", "worker_itl": {"tolerance" (fraction), "floor"}}
-    limits          what the sizes were computed from, as sizes.Limits names it
-    sizes           list of {"size", "prompt_tokens", "concurrency", "output_tokens",
+    rule            {"window", "memory", "max_rounds", "pace", "confidence", and for each of "ttft",
+                    "itl", "slowest", "worker_ttft", "worker_itl", "probe":
+                    {"tolerance" (fraction), "floor"}}
+    limits          what the sizes were computed from, as limits.Limits names it
+    probes          list of {"prompt_tokens", "cached_tokens", "counted_prompt_tokens", "size" (the
+                    most like it), "ttft", "expected_ttft", "allowed_ttft", "slow"}
+    sizes           list of {"size", "prompt_tokens", "cached_tokens", "concurrency",
+                    "output_tokens" (of the longest answer), "ramp",
                     "counted_prompt_tokens", "state" ("warm" | "not steady" | "not met" | "failed"
                     | "cut short" | "not run"), "rounds" (count), "first_ttft", "steady_ttft",
-                    "steady_itl", "moved": [{"figure", "best", "last", "allowed"}],
+                    "probe_ttft" (the slowest of its probes), "steady_itl",
+                    "moved": [{"figure", "best", "last", "allowed", "text"}],
                     "not_met": [names], "history": [{"requests", "errors", figures by name}],
                     "workers": [{"name", "role", "rounds", "first_ttft", "steady_ttft",
                     "steady_itl"}]}
@@ -38,9 +43,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .coverage import Roster, Worker
-from .sizes import Limits
-from .steady import Rule
-from .sweep import SizeOutcome, SweepResult
+from .limits import Limits
+from .outcome import SizeOutcome, SweepResult
+from .probe import Probed
+from .rule import Rule
 from .verdict import Verdict
 
 VERSION = 1
@@ -61,10 +67,15 @@ class Report:
     rule: Rule = field(default_factory=Rule)
     limits: Limits = field(default_factory=Limits)
     notes: tuple[str, ...] = ()
+    probed: tuple[Probed, ...] = ()
 
     @property
     def workers(self) -> tuple[Worker, ...]:
         return (*self.roster.expected, *self.roster.extra)
+
+    def probe_ttft(self, size: str) -> float | None:
+        """Seconds to the first token of the slowest probe that is most like a size, by its key."""
+        return max((p.ttft for p in self.probed if p.size == size and p.ttft is not None), default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object described in this module's docstring."""
@@ -87,6 +98,19 @@ class Report:
             "workers": [self._worker(w) for w in self.workers],
             "rule": asdict(self.rule),
             "limits": {**asdict(self.limits), "cuda_graph_bs": list(self.limits.cuda_graph_bs)},
+            "probes": [
+                {
+                    "prompt_tokens": p.probe.prompt_tokens,
+                    "cached_tokens": p.probe.cached_tokens,
+                    "counted_prompt_tokens": p.counted,
+                    "size": p.size,
+                    "ttft": _short(p.ttft),
+                    "expected_ttft": _short(p.expected),
+                    "allowed_ttft": _short(p.allowed),
+                    "slow": p.slow,
+                }
+                for p in self.probed
+            ],
             "sizes": sizes,
         }
 
@@ -111,13 +135,16 @@ class Report:
         return {
             "size": size.key,
             "prompt_tokens": size.prompt_tokens,
+            "cached_tokens": size.cached_tokens,
             "concurrency": size.concurrency,
             "output_tokens": size.output_tokens,
+            "ramp": bool(size.levels),
             "counted_prompt_tokens": outcome.prompt_tokens,
             "state": outcome.state,
             "rounds": len(outcome.rounds),
             "first_ttft": _short(outcome.first.get(None)),
             "steady_ttft": _short(outcome.steady("ttft", window)),
+            "probe_ttft": _short(self.probe_ttft(size.key)),
             "steady_itl": _short(outcome.steady("itl", window)),
             "moved": [
                 {
@@ -125,6 +152,7 @@ class Report:
                     "best": _short(m.best),
                     "last": _short(m.worst_of_last),
                     "allowed": _short(m.allowed),
+                    "text": str(m),
                 }
                 for m in outcome.moved
             ],

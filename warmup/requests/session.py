@@ -1,4 +1,4 @@
-"""The one aiohttp session: no connection limit of its own, no proxy, no redirect surprises."""
+"""The aiohttp session for what is asked once: models, workers, limits. No proxy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ if TYPE_CHECKING:
 
 
 def open_session() -> aiohttp.ClientSession:
-    """A session for the sweep; an async context manager.
+    """A session; an async context manager.
 
-    aiohttp's default of 100 connections would hold back higher concurrencies and count the
-    waiting as time to first token. Proxy variables are not read: a cluster's nodes are called
-    directly.
+    Without aiohttp's limit of 100 connections, which a deployment's workers may exceed. Proxy
+    variables are not read: a cluster's nodes are called directly.
     """
     import aiohttp
 

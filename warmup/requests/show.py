@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
+from .outcome import Began, Event, RequestDone, RoundDone, SizeDone, SizeOutcome
+from .plot import COLUMNS, MARKS, Marks, plot_lines
 from .report import Report
-from .sweep import Began, Event, RequestDone, RoundDone, SizeDone, SizeOutcome
+from .rule import time_text
+from .sizes import Size
 from .verdict import FAILED, NOT_STEADY, WARM
 
 if TYPE_CHECKING:
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-COLUMNS = 80
-PLOT_ROWS = 40
 COLOURS = {WARM: "green", NOT_STEADY: "yellow", FAILED: "red"}
-MARKS = {"utf": ("●", "○", "─"), "plain": ("#", "o", "-")}
 
 
 def show(report: Report, file: IO[str] | None = None) -> None:
@@ -42,54 +40,6 @@ def show(report: Report, file: IO[str] | None = None) -> None:
     console.print(f"verdict: {state}", style=f"bold {COLOURS[state]}", highlight=False)
     for reason in report.verdict.reasons:
         console.print(f"  {reason}", markup=False, highlight=False)
-
-
-def plot_lines(report: Report, *, columns: int = COLUMNS, marks: tuple[str, str, str] = MARKS["utf"]) -> list[str]:
-    """First against steady time to first token by size and worker, on a logarithmic axis.
-
-    One row a size for all requests together and one for each worker; when that is too many, only
-    the worker that gained most at each size, then only what gained most of all. Plain text, at
-    most ``columns`` wide.
-    """
-    every = _plot_rows(report)
-    if not every:
-        return []
-    rows = _most_telling(every)
-    left_off = len(every) - len(rows)
-    first_mark, steady_mark, line = marks
-    times = [t for row in rows for t in (row.first, row.steady)]
-    low = math.log10(min(times))
-    # A decade at least: stretched over the whole width, noise would look like a cold start.
-    high = max(math.log10(max(times)), low + 1)
-    label = min(34, max(len(row.label) for row in rows))
-    width = columns - label - 20
-    lines = [
-        f"time to first token: {first_mark} first, {steady_mark} steady"
-        f" ({time_text(10**low)} to {time_text(10**high)}, logarithmic)"
-    ]
-    for row in rows:
-        cells = [" "] * width
-        at = [_place(t, low, high, width) for t in (row.first, row.steady)]
-        for i in range(min(at), max(at)):
-            cells[i] = line
-        cells[at[0]] = first_mark
-        cells[at[1]] = steady_mark
-        figures = f"{time_text(row.first)} > {time_text(row.steady)}"
-        lines.append(f"{_fit(row.label, label)} {''.join(cells)} {figures:>18}"[:columns])
-    if left_off:
-        lines.append(f"{left_off} rows of other workers are in the JSON only")
-    return lines
-
-
-def time_text(seconds: float | None) -> str:
-    """A time in at most seven characters: ``0.45ms``, ``87ms``, ``1.25s``, ``136s``."""
-    if seconds is None:
-        return "-"
-    if seconds < 0.01:
-        return f"{seconds * 1000:.2f}ms"
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    return f"{seconds:.2f}s" if seconds < 100 else f"{seconds:.0f}s"
 
 
 class Live:
@@ -180,8 +130,7 @@ def _heading(console: Console, report: Report) -> None:
         failed = sum(result.errors.values())
         console.print(
             f"{_counted(result.requests, 'request')} in {result.seconds:.1f} s, {failed} failed;"
-            f" steady: {report.rule.window} rounds within {report.rule.ttft} (ttft),"
-            f" {report.rule.itl} (itl) of the best of {report.rule.memory}",
+            f" steady: at most {report.rule.ttft} from the end",
             markup=False,
             highlight=False,
         )
@@ -192,8 +141,8 @@ def _table(console: Console, report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, padding=(0, 1), width=COLUMNS)
-    for name in ("prompt", "at once", "output", "rounds", "first", "steady", "itl", "met"):
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), width=COLUMNS)
+    for name in ("prompt", "at once", "output", "rounds", "first", "steady", "probe", "itl", "met"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state")
     for outcome in report.result.outcomes:
@@ -201,17 +150,34 @@ def _table(console: Console, report: Report) -> None:
         met = "?" if not report.told_apart else _met(outcome, report)
         colour = COLOURS.get(outcome.state, "red" if outcome.state == "not met" else "yellow")
         table.add_row(
-            str(size.prompt_tokens),
-            str(size.concurrency),
+            f"{size.cached_tokens}+{size.prompt_tokens - size.cached_tokens}"
+            if size.cached_tokens
+            else str(size.prompt_tokens),
+            f"{size.concurrency}..1" if size.levels else str(size.concurrency),
             str(size.output_tokens),
             str(len(outcome.rounds)),
             time_text(outcome.first.get(None)),
             time_text(outcome.steady("ttft", report.rule.window)),
+            time_text(report.probe_ttft(size.key)),
             time_text(outcome.steady("itl", report.rule.window)),
             met,
             Text(outcome.state, style=colour),
         )
     console.print(table)
+    for line in _legend([o.size for o in report.result.outcomes], report):
+        console.print(line, markup=False, highlight=False)
+
+
+def _legend(sizes: list[Size], report: Report) -> list[str]:
+    lines = []
+    if any(s.cached_tokens for s in sizes):
+        lines.append("prompt 32+16: 32 tokens that are cached and 16 that are new")
+    if any(s.levels for s in sizes):
+        lines.append("at once 64..1: answers end in groups, so that every batch is met")
+    if report.probed:
+        slow = sum(p.slow for p in report.probed)
+        lines.append(f"probe: {len(report.probed)} prompts as no size had them, {slow} slow; the slowest near a size")
+    return lines
 
 
 def _met(outcome: SizeOutcome, report: Report) -> str:
@@ -219,62 +185,7 @@ def _met(outcome: SizeOutcome, report: Report) -> str:
     return f"{len(expected) - len(outcome.missing)}/{len(expected)}"
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of the plot; ``worker`` is None for all requests of the size."""
-
-    size: str
-    worker: str | None
-    first: float
-    steady: float
-
-    @property
-    def label(self) -> str:
-        return f"  {self.worker}" if self.worker else self.size
-
-    @property
-    def gain(self) -> float:
-        return self.first / max(self.steady, 1e-9)
-
-
-def _plot_rows(report: Report) -> list[_Row]:
-    rows = []
-    for outcome in report.result.outcomes:
-        names: list[str | None] = [None, *(w.name for w in report.workers)]
-        for name in names:
-            first = outcome.first.get(name)
-            steady = outcome.steady(f"ttft@{name}" if name else "ttft", report.rule.window)
-            if first and steady:
-                rows.append(_Row(outcome.size.key, name, first, steady))
-    return rows
-
-
-def _most_telling(rows: list[_Row]) -> list[_Row]:
-    if len(rows) <= PLOT_ROWS:
-        return rows
-    best: dict[str, _Row] = {}
-    for row in rows:
-        if row.worker and (row.size not in best or row.gain > best[row.size].gain):
-            best[row.size] = row
-    rows = [r for r in rows if r.worker is None or best.get(r.size) is r]
-    if len(rows) <= PLOT_ROWS:
-        return rows
-    sizes = sorted((r for r in rows if r.worker is None), key=lambda r: r.gain, reverse=True)
-    kept = {r.size for r in sizes[: PLOT_ROWS // 2]}
-    return [r for r in rows if r.size in kept]
-
-
-def _place(seconds: float, low: float, high: float, width: int) -> int:
-    if high - low < 1e-9:
-        return 0
-    return min(width - 1, max(0, round((math.log10(seconds) - low) / (high - low) * (width - 1))))
-
-
-def _fit(text: str, width: int) -> str:
-    return text.ljust(width) if len(text) <= width else text[: width - 1] + "~"
-
-
-def _marks(file: IO[str]) -> tuple[str, str, str]:
+def _marks(file: IO[str]) -> Marks:
     try:
         "".join(MARKS["utf"]).encode(getattr(file, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):

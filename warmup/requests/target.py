@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .client import http_error, network_error
 from .coverage import Instance
-from .sizes import Limits
+from .errors import http_error, network_error
+from .limits import Limits
 
 if TYPE_CHECKING:
     import aiohttp

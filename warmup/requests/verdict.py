@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .coverage import Worker
-from .sweep import SweepResult
+from .outcome import SweepResult
+from .probe import Probed
+from .rule import time_text
 
 WARM, NOT_STEADY, FAILED = "warm", "not steady", "failed"
 
@@ -25,9 +27,9 @@ class Verdict:
         return self.state == WARM
 
 
-def judge(result: SweepResult, unregistered: Sequence[Worker] = ()) -> Verdict:
+def judge(result: SweepResult, unregistered: Sequence[Worker] = (), probed: Sequence[Probed] = ()) -> Verdict:
     """Any error, and any worker that could not be met, is a failure. Time running out is not:
-    it is as not steady as figures that still move."""
+    it is as not steady as figures that still move, or as a prompt after them that was slow."""
     failures = [f"{error} ({_times(n)})" for error, n in result.errors.items()]
     more = len(failures) - SHOWN
     if more > 0:
@@ -55,9 +57,19 @@ def judge(result: SweepResult, unregistered: Sequence[Worker] = ()) -> Verdict:
         open_points.insert(0, result.stopped)
         if result.not_run:
             open_points.append(f"not run: {_list([s.key for s in result.not_run])}")
+    open_points += [_probe_text(p) for p in probed if p.slow][:SHOWN]
     if open_points:
         return Verdict(NOT_STEADY, tuple(open_points))
     return Verdict(WARM)
+
+
+def _probe_text(probed: Probed) -> str:
+    cached = f" ({probed.probe.cached_tokens} of them cached)" if probed.probe.cached_tokens else ""
+    assert probed.ttft is not None
+    return (
+        f"probe of {probed.probe.prompt_tokens} tokens{cached}: first token after {time_text(probed.ttft)};"
+        f" {time_text(probed.expected)} expected, {time_text(probed.allowed)} allowed"
+    )
 
 
 def _times(count: int) -> str:
