@@ -36,7 +36,7 @@ ONE = Sizing(Axes((64,), (2,), (4,)))
 TWO = Sizing(Axes((16, 64), (2,), (4,)))
 # Wide, so that a busy machine running these tests is not mistaken for a cold deployment.
 WIDE = Bound(1.0, 0.4)
-LOOSE = Rule(window=2, max_rounds=6, ttft=WIDE, itl=WIDE, slowest=WIDE, worker_ttft=WIDE, worker_itl=WIDE, probe=WIDE)
+LOOSE = Rule(window=2, max_rounds=14, ttft=WIDE, itl=WIDE, slowest=WIDE, worker_ttft=WIDE, worker_itl=WIDE, probe=WIDE)
 QUICK = Options(sizing=ONE, rule=LOOSE, time_limit=60, request_timeout=20)
 
 
