@@ -171,7 +171,8 @@ def _within_files(sizing: Sizing) -> Sizing:
 
 
 def _as_asked(outcome: SizeOutcome) -> bool:
-    return outcome.prompt_tokens is None or outcome.prompt_tokens == outcome.size.prompt_tokens
+    """One token may be asked for, but a word and what precedes it are what they are."""
+    return outcome.prompt_tokens in (None, outcome.size.prompt_tokens) or outcome.size.prompt_tokens == 1
 
 
 def _notes(
