@@ -11,13 +11,17 @@ from launcher.job.journal import Journal
 from launcher.job.ready import Registry, prove_at, wait_for_chat, wait_healthy
 from launcher.job.warm import sweep_one
 from launcher.run.deployment import Deployment, GroupAddress, etcd_client
+from launcher.run.folder import RunFolder
 from launcher.run.registry import Registration, forget
 
 
-async def bring_back(deployment: Deployment, name: str, timeout: float, journal: Journal, warm: bool) -> None:
+async def bring_back(
+    deployment: Deployment, name: str, timeout: float, journal: Journal, warm: RunFolder | None
+) -> None:
     """Take the dead worker off the list, wait for the new one, have it answer and warm it.
 
-    Records its states as events. Raises WorkError when that takes longer than `timeout` seconds.
+    Records its states as events, and the sweep's report in the folder `warm` (None: no sweep).
+    Raises WorkError when that takes longer than `timeout` seconds.
     """
     from warmup.requests import Worker
 
@@ -48,12 +52,14 @@ async def bring_back(deployment: Deployment, name: str, timeout: float, journal:
         raise WorkError(f"{name} is back but does not answer: {e}") from None
     journal.event(name, "ready")
     if warm:
-        verdict = await sweep_one(deployment, worker, left)
-        if verdict == "warm":
-            journal.event(name, "warm", verdict)
+        report, file = await sweep_one(deployment, worker, left), f"warmup-{name}.json"
+        journal.later(lambda: warm.write_json(file, report.to_dict()))
+        if report.verdict.warm:
+            journal.event(name, "warm", "warm")
         else:
-            journal.event(name, "not warm", verdict)
-            journal.say(f"{name} answers but is not warm: {verdict}")
+            why = "; ".join([report.verdict.state, *report.verdict.reasons[:3]])
+            journal.event(name, "not warm", f"{why}; see {warm.path}/{file}")
+            journal.say(f"{name} answers but is not warm: {why}; see {warm.path}/{file}")
     journal.say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
 
 

@@ -242,7 +242,7 @@ class Stages:
     # --- parts that come back, move, or are lost ---------------------------------------------------------------------
 
     async def _worker_back(self, part: Part) -> None:
-        warm = self.config.warmup.requests.enabled and self.journal.stage == "serve"
+        warm = self.run if self.config.warmup.requests.enabled and self.journal.stage == "serve" else None
         await bring_back(self.addresses.deployment, part.name, self.config.timeouts.ready, self.journal, warm)
 
     async def _frontend_back(self, part: Part) -> None:

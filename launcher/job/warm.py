@@ -67,22 +67,27 @@ async def sweep_all(deployment: Deployment, limit: float, journal: Journal) -> R
     return report
 
 
-async def sweep_one(deployment: Deployment, worker: Worker, limit: float) -> str:
-    """The sweep through one worker: "warm", or the verdict with its reasons."""
+async def sweep_one(deployment: Deployment, worker: Worker, limit: float) -> Report:
+    """Every prompt length through one worker, a request for each rank, while the others serve users: no
+    batch is filled, and users' requests move the times too much to compare them."""
     from warmup.requests import run_async
 
-    options = replace(options_from_plan(deployment.plan), time_limit=limit)
-    report = await in_own_loop(
+    options = options_from_plan(deployment.plan)
+    axes = replace(options.sizing.axes, concurrencies=())
+    sizing = replace(options.sizing, axes=axes, max_concurrency=options.limits.ranks_each, max_ramp=1, compare=False)
+    options = replace(options, sizing=sizing, time_limit=limit, probes=0)
+    return await in_own_loop(
         lambda: run_async(deployment.endpoint, model=deployment.model, options=options, expected_workers=[worker])
     )
-    return "warm" if report.verdict.warm else ": ".join([report.verdict.state, *report.verdict.reasons[:3]])
 
 
 async def in_own_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The result of a coroutine that runs in a thread of its own; cancelled with the one that waits."""
+    from warmup.requests.clock import new_loop
+
     here = asyncio.get_running_loop()
     done: asyncio.Future[T] = here.create_future()
-    inner = asyncio.new_event_loop()
+    inner = new_loop()
     task: asyncio.Task[T] | None = None
 
     def settle(result: T | None, error: BaseException | None) -> None:

@@ -25,7 +25,7 @@ from warmup.requests.prompts import WORDS, Prompts
 from warmup.requests.rule import RoundFigures, Rule
 from warmup.requests.sizes import Axes, Size, Sizing, plan_sizes
 from warmup.requests.sweep import requests_per_round
-from warmup.requests.target import read_instances
+from warmup.requests.target import read_instances, read_metrics
 from warmup.requests.verdict import judge
 
 SIZE = Size(32, 1, 8)
@@ -150,6 +150,24 @@ def test_sizes_follow_the_flags() -> None:
     assert ramp.levels == (64, 32, 16, 8, 1)
 
 
+def test_a_deployment_that_serves_is_met_by_a_request_a_rank() -> None:
+    sizing = Sizing(max_concurrency=DSR1.ranks_each, max_ramp=1, compare=False)
+    sizes = plan_sizes(DSR1, sizing).sizes
+    assert all(s.passing and not s.levels and s.concurrency <= 32 for s in sizes)
+    assert {s.prompt_tokens for s in sizes} == {s.prompt_tokens for s in plan_sizes(DSR1).sizes}
+
+
+def test_a_frontend_of_dynamo_tells_its_workers_limits() -> None:
+    lines = (
+        '# TYPE dynamo_frontend_model_max_num_seqs gauge\ndynamo_frontend_model_context_length{model="tiny"} 0',
+        'dynamo_frontend_model_kv_cache_block_size{model="tiny"} 16\ndynamo_frontend_model_max_num_seqs{model="x"} 4',
+        'dynamo_frontend_model_max_num_seqs{model="tiny"} 24\ndynamo_frontend_model_total_kv_blocks{model="tiny"} 100',
+    )
+    found = read_metrics("\n".join(lines), "tiny")
+    assert found == Limits(max_running_requests=24, max_total_tokens=1600, page_size=16)
+    assert read_metrics("", "tiny") == Limits()
+
+
 @pytest.mark.parametrize("name", sorted({alias for names in NAMES.values() for alias in names}))
 def test_every_name_of_a_flag_is_read(name: str) -> None:
     canonical = next(c for c, names in NAMES.items() if name in names)
@@ -177,7 +195,7 @@ def test_capping_is_told() -> None:
     assert max(s.concurrency for s in plan.sizes) == 8192
     assert "decode batches are met up to 8192 requests in flight; the largest takes 18432" in plan.notes
     assert any("4096 tokens" in n for n in plan.notes)
-    assert "nothing says how many requests decode takes at once: 64 assumed" in plan_sizes(Limits()).notes
+    assert any("decode takes at once: 64 assumed" in n for n in plan_sizes(Limits()).notes)
 
 
 def test_axes_by_hand_are_crossed() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from .answer import Answer
@@ -90,3 +90,10 @@ class SweepResult:
     seconds: float = 0.0
     stopped: str | None = None
     """Why the sweep ended before its last size, if it did."""
+
+    def count(self, answers: Iterable[Answer]) -> None:
+        """Note requests that came back, and the errors among them."""
+        for answer in answers:
+            self.requests += 1
+            if answer.error is not None:
+                self.errors[answer.error] = self.errors.get(answer.error, 0) + 1

@@ -156,57 +156,51 @@ async def run_probes(
     rule: Rule,
     deadline: float,
 ) -> tuple[Probed, ...]:
-    """Send the probes one after another, worker after worker; failures go to ``result``.
+    """Send the probes, one to each prefill worker at a time; failures go to ``result``.
 
-    A cached one follows a request with the same beginning, sent to the same worker as far as the
+    Cached ones follow requests with the same beginnings, sent to the same workers as far as the
     router obeys. ``deadline`` is on the monotonic clock; it ends the probes early.
     """
     expected = expectation(result.outcomes, rule, len(probes))
     found: list[Probed] = []
     if expected is None:
         return ()
-    for number, probe in enumerate(probes):
+    side_by_side = max(1, sum(w.role in (PREFILL, AGGREGATED) for w in roster.expected))
+    for begin in range(0, len(probes), side_by_side):
         if time.monotonic() >= deadline:
-            result.stopped = f"time limit reached after {number} of {len(probes)} probes"
+            result.stopped = f"time limit reached after {begin} of {len(probes)} probes"
             break
-        steer = _steer(roster, number)
-        if probe.cached_tokens:
-            await _send(client, probe, steer, number, deadline, result)
-        answer = await _send(client, probe, steer, number, deadline, result)
-        if answer is not None and answer.ok:
-            found.append(
-                Probed(
-                    probe,
-                    nearest(probe, result.outcomes),
-                    answer.ttft,
-                    expected.ttft(probe.prompt_tokens),
-                    expected.allowed(probe.prompt_tokens),
-                    answer.prompt_tokens,
-                )
-            )
+        wave = probes[begin : begin + side_by_side]
+        if known := [p for p in wave if p.cached_tokens]:
+            await _send(client, known, roster, deadline, result)
+        for answer in await _send(client, wave, roster, deadline, result):
+            probe = wave[answer.index]
+            took, allowed = expected.ttft(probe.prompt_tokens), expected.allowed(probe.prompt_tokens)
+            size = nearest(probe, result.outcomes)
+            found.append(Probed(probe, size, answer.ttft, took, allowed, answer.prompt_tokens))
     return tuple(found)
 
 
-def _steer(roster: Roster, number: int) -> Steer:
-    """The worker whose turn it is to prefill."""
+async def _send(
+    client: Client, wave: Sequence[Probe], roster: Roster, deadline: float, result: SweepResult
+) -> list[Answer]:
+    """The whole answers to probes sent at once, each to the next worker that prefills."""
 
-    def turn(role: str) -> int | None:
+    def turn(role: str, number: int) -> int | None:
         ids = [w.instance_id for w in roster.expected if w.role == role and w.instance_id is not None]
         return ids[number % len(ids)] if ids else None
 
-    return Steer(prefill_id=turn(PREFILL), decode_id=turn(AGGREGATED))
-
-
-async def _send(
-    client: Client, probe: Probe, steer: Steer, number: int, deadline: float, result: SweepResult
-) -> Answer | None:
-    request = client.prepare(
-        probe.prompt_tokens, OUTPUT, index=number, steer=steer, sampled=bool(number % 2), cached=probe.cached_tokens
-    )
-    answers, _ = await run_round(client, [request], 1, deadline)
-    if not answers:
-        return None
-    result.requests += 1
-    if answers[0].error is not None:
-        result.errors[answers[0].error] = result.errors.get(answers[0].error, 0) + 1
-    return answers[0]
+    requests = [
+        client.prepare(
+            probe.prompt_tokens,
+            OUTPUT,
+            index=n,
+            steer=Steer(prefill_id=turn(PREFILL, n), decode_id=turn(AGGREGATED, n)),
+            sampled=bool(probe.prompt_tokens % 2),
+            cached=probe.cached_tokens,
+        )
+        for n, probe in enumerate(wave)
+    ]
+    answers, _ = await run_round(client, requests, len(requests), deadline)
+    result.count(answers)
+    return [a for a in answers if a.ok]

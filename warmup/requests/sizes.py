@@ -89,6 +89,8 @@ class Sizing:
     max_round_tokens: int = 65_536
     """Prompt tokens of one wave, all requests together: a cross of the longest prompt with the
     highest concurrency would fill the KV cache and show queueing, not warmth."""
+    compare: bool = True
+    """Whether sizes are repeated until their times are steady; else each is only met."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def plan_sizes(limits: Limits, sizing: Sizing = Sizing()) -> SizePlan:
     fitted, changed = _fit_context(wanted, context)
     if changed:
         notes.append(f"{changed} sizes shortened or dropped: prompt and output together must fit {context} tokens")
+    if not sizing.compare:
+        fitted = {replace(s, passing=True) for s in fitted}
     # Shortened to the same, the one whose times are compared stays.
     fitted = set({s.key: s for s in sorted(fitted, key=lambda s: -s.passing)}.values())
     order = sorted(fitted, key=lambda s: (s.passing, s.output_tokens, s.cached_tokens, s))
@@ -177,7 +181,7 @@ def _concurrencies(limits: Limits, sizing: Sizing, notes: list[str]) -> tuple[in
     most = max(sizing.max_concurrency, limits.workers_each)
     each, top = min(limits.ranks_each, most), max(limits.decode_top, limits.workers_each)
     if not (limits.cuda_graph_bs or limits.cuda_graph_max_bs or limits.max_running_requests):
-        notes.append(f"nothing says how many requests decode takes at once: {top} assumed")
+        notes.append(f"nothing says how many requests decode takes at once: {top} assumed (--concurrency sets it)")
     if top > most:
         notes.append(f"concurrency held at {most} where times are compared; decode takes {top}")
         top = most

@@ -127,8 +127,9 @@ class _SizeRun:
             for index in range(count)
         ]
         answers, whole = await run_round(self.client, requests, size.concurrency, self.deadline)
+        self.result.count(answers)
         for done, answer in enumerate(answers, 1):
-            self._note(answer)
+            self.outcome.prompt_tokens = answer.prompt_tokens or self.outcome.prompt_tokens
             self.tell(RequestDone(size, max(0, number), done, count, answer))
         if whole:
             return answers
@@ -139,13 +140,6 @@ class _SizeRun:
         self._first(answers)
         self._met(answers)
         return None
-
-    def _note(self, answer: Answer) -> None:
-        self.result.requests += 1
-        if answer.error is not None:
-            self.result.errors[answer.error] = self.result.errors.get(answer.error, 0) + 1
-        elif answer.prompt_tokens:
-            self.outcome.prompt_tokens = answer.prompt_tokens
 
     def _take(self, answers: list[Answer], number: int) -> Decision:
         self._met(answers)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +67,7 @@ async def look(session: aiohttp.ClientSession, base_url: str, model: str | None)
     else:
         instances = await list_instances(session, base_url)
         kind = "openai" if instances is None else "dynamo"
-    limits = await _limits(session, base_url, entry, ask=instances is None)
+    limits = await _limits(session, base_url, entry, kind)
     return Target(base_url, kind, entry["id"], instances or (), limits)
 
 
@@ -101,6 +103,20 @@ def read_instances(entries: list[Any]) -> tuple[Instance, ...]:
     return tuple(found)
 
 
+def read_metrics(text: str, model: str) -> Limits:
+    """Limits of one decode (or aggregated) worker, as Dynamo's frontend exports them; 0 says that
+    a worker did not tell."""
+    found = re.findall(r'^dynamo_frontend_model_(\w+)\{model="(.*)"\} (\d+)$', text, re.M)
+    said = {name: int(value) or None for name, of, value in found if of == model}
+    page, pages = said.get("kv_cache_block_size"), said.get("total_kv_blocks")
+    return Limits(
+        max_running_requests=said.get("max_num_seqs"),
+        context_length=said.get("context_length"),
+        max_total_tokens=page and pages and page * pages,
+        page_size=page,
+    )
+
+
 def _choose(models: list[dict[str, Any]], model: str | None, base_url: str) -> dict[str, Any]:
     names = [m["id"] for m in models]
     if not models:
@@ -120,10 +136,15 @@ def _choose(models: list[dict[str, Any]], model: str | None, base_url: str) -> d
     return models[0]
 
 
-async def _limits(session: aiohttp.ClientSession, base_url: str, entry: dict[str, Any], *, ask: bool) -> Limits:
-    """What the server says about itself. A plain SGLang server tells all of its flags."""
+async def _limits(session: aiohttp.ClientSession, base_url: str, entry: dict[str, Any], kind: str) -> Limits:
+    """What the server says about itself. A plain SGLang server tells all of its flags, a Dynamo
+    frontend some of its workers' in its metrics."""
     known = Limits()
-    if ask:
+    if kind == "dynamo":
+        with contextlib.suppress(NotServing):
+            status, body = await _get(session, base_url, "/metrics")
+            known = read_metrics(body.decode(errors="replace"), entry["id"]) if status == 200 else known
+    else:
         for path in ("/server_info", "/get_server_info"):
             try:
                 status, body = await _get(session, base_url, path)
