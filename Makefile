@@ -6,6 +6,7 @@
 # make lock    requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
 # make setup   .venv with what requirements.lock names; quick when nothing changed
 # make sglang-cpu   real SGLang, Dynamo and NIXL on the CPU (3.7 GB, .venv-sglang)
+# make bench-sweep  is the request sweep right? Against a server of known speed, and against chance; 6 minutes
 # make dynamo-serve a real ai-dynamo 0.3.2 (301 MB, .venv-dynamo-032) started by `dynamo serve`
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 UNIT := tests/unit tests/convert tests/catalog tests/check tests/kernels
 
-.PHONY: sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench golden clean
+.PHONY: sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep golden clean
 
 setup: $(VENV)/.ready
 
@@ -82,6 +83,9 @@ bench: setup
 	$(BIN)/python benchmarks/cli.py
 	$(BIN)/python benchmarks/local_start.py
 	$(BIN)/python benchmarks/heartbeat.py
+
+bench-sweep: setup
+	$(BIN)/python benchmarks/sweep.py
 
 clean:
 	rm -rf $(VENV) $(LATEST) .venv-lock runs dist build .slurm-test
