@@ -156,6 +156,6 @@ esac
   "prefill": {"workers": 2, "args": {"tp-size": 1, "page-size": 16, "chunked-prefill-size": 4096}},
   "decode": {"workers": 2, "args": {"tp-size": 1, "page-size": 16, "max-running-requests": 16}},
   "mocker": {"speedup-ratio": 10}, "frontend": {"port": "auto", "router_mode": "kv"},
-  "warmup": {"requests": {"prompt_tokens": [64, 512], "concurrency": [1, 8], "output_tokens": [16], "timeout": 60.0}}
+  "warmup": {"requests": {"prompt_tokens": [64, 512], "concurrency": [8], "output_tokens": [16], "timeout": 60.0}}
  }}
 END_OF_PLAN
