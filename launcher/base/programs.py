@@ -16,7 +16,6 @@ class Asked:
     """A program that runs, in a process group of its own."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-        self._name = command[0]
         self._process: subprocess.Popen[bytes] | None = None
         self._answer: tuple[int, str] | None = None
         self._partial = b""
@@ -30,9 +29,9 @@ class Asked:
                 env=env,
             )
         except FileNotFoundError:
-            self._answer = MISSING, f"{self._name} is not on PATH"
+            self._answer = MISSING, f"{command[0]} is not on PATH"
         except OSError as e:
-            self._answer = 126, f"{self._name} can't be started: {e.strerror}"
+            self._answer = 126, f"{command[0]} can't be started: {e.strerror}"
 
     def answer(self, deadline: float) -> tuple[int, str] | None:
         """Exit status, and output (stderr's too when it failed); None if it has not ended at `deadline`
@@ -51,7 +50,7 @@ class Asked:
         """What a program that has not ended had printed when it was last waited for."""
         return self._partial.decode(errors="replace")
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """End it and its children, if it still runs."""
         if self._process is None or self._answer is not None:
             return
@@ -67,9 +66,6 @@ class Asked:
 def run_command(command: Sequence[str], timeout: float = 10, env: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Exit status and output (stderr's too when it failed). MISSING when the program is not there, SILENT when it
     does not end within `timeout` seconds."""
-    asked = Asked(command, env)
-    try:
+    with contextlib.closing(Asked(command, env)) as asked:
         found = asked.answer(time.monotonic() + timeout)
-        return found or (SILENT, f"{command[0]} did not answer within {timeout:g} s")
-    finally:
-        asked.kill()
+    return found or (SILENT, f"{command[0]} did not answer within {timeout:g} s")

@@ -14,7 +14,7 @@ from launcher.base.errors import InputError, WorkError
 from launcher.base.processes import is_alive, look, send
 from launcher.base.programs import run_command
 from launcher.commands.options import complete_job, runs_option
-from launcher.run.find import find_run, find_runs
+from launcher.run.find import find_run, look_up
 from launcher.run.folder import RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
@@ -88,7 +88,7 @@ def _find(job: str, runs: Path) -> RunFolder:
 def _living(name: str, runs: Path) -> list[RunFolder]:
     """The runs of a name that are known not to have ended: of one whose script was killed, Slurm may
     have forgotten how."""
-    named = [r for r in find_runs(runs) if r.name == name]
+    named = [r for r in look_up(runs).runs if r.name == name]
     states = job_states(named)
     return [r for r, s in zip(named, states, strict=True) if not s.ended and s.state != "UNKNOWN"]
 

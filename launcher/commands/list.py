@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 
+from launcher.base.counting import duration
 from launcher.commands.options import json_option, runs_option
 from launcher.run.find import look_up
 from launcher.run.folder import RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
 from launcher.run.state import job_states
-from launcher.run.status import duration
 
 
 @click.command("list")

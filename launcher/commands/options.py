@@ -89,11 +89,11 @@ def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     """For shells: ids, names and folders of the runs that begin so, the newest first."""
     from click.shell_completion import CompletionItem
 
-    from launcher.run.find import find_runs
+    from launcher.run.find import look_up
 
     try:
         given = str(ctx.params.get("runs") or "") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
-        runs = find_runs(Path(expanded(given)))
+        runs = look_up(Path(expanded(given))).runs
     except Exception:  # a broken site file is no reason to break the user's prompt
         return []
     found: dict[str, str] = {}

@@ -12,7 +12,8 @@ from launcher.base.counting import counted
 from launcher.commands.options import config_argument, json_option, offline_checks, planned
 from launcher.plan.model import Cluster
 from launcher.plan.show import to_json
-from launcher.run.planned import Planned, PlannedComponent, Port
+from launcher.run.jsonread import Port
+from launcher.run.planned import Planned, PlannedComponent
 
 
 @click.command("plan")

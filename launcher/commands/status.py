@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from launcher.base.counting import duration
 from launcher.commands.options import job_argument, json_option, runs_option
 from launcher.run.find import find_run
 from launcher.run.folder import RunFolder
 from launcher.run.jobstate import JobState
-from launcher.run.status import Status, duration, read_status
+from launcher.run.status import Status, read_status
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
+from launcher.base.counting import duration
 from launcher.commands.options import job_argument, runs_option
 from launcher.run.find import find_run
 from launcher.run.follow import wait_for
 from launcher.run.history import History
-from launcher.run.status import duration
 
 
 @click.command("wait")

@@ -86,12 +86,9 @@ class ScriptExecutor(submitit.SlurmExecutor):
 
     def _sbatch(self, words: list[str]) -> str:
         """Run sbatch; the job's id. Whatever it answers, a job that there may be is never denied."""
-        sbatch = Asked(words, environment(os.environ, self._config_sets))
-        try:
+        with contextlib.closing(Asked(words, environment(os.environ, self._config_sets))) as sbatch:
             answer = sbatch.answer(time.monotonic() + LIMIT)
             output = answer[1] if answer else sbatch.output_so_far()
-        finally:
-            sbatch.kill()
         self._parsable = job_in(output)
         if not self._parsable:
             if answer is None:

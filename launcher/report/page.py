@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from launcher.base.counting import duration
 from launcher.report import svg
 from launcher.report.facts import Facts, collect
 from launcher.report.why import place
 from launcher.run.folder import RunFolder
 from launcher.run.planned import Planned
-from launcher.run.status import duration
 
 
 def page(run: RunFolder) -> str:

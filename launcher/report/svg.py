@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from launcher.base.counting import duration
 from launcher.report.facts import Row
 from launcher.run.planned import Planned, PlannedGroup, PlannedRank
-from launcher.run.status import duration
 
 WIDTH = 960
 LABEL = 118  # room for the names at the left

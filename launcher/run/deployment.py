@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 from launcher.base.errors import WorkError
 from launcher.run.folder import RunFolder, resolve_port
-from launcher.run.planned import Planned, PlannedGroup, Port
+from launcher.run.jsonread import Port
+from launcher.run.planned import Planned, PlannedGroup
+from launcher.run.registry import connect
 
 if TYPE_CHECKING:
     from warmup.requests import Worker
@@ -72,19 +74,20 @@ class Deployment:
 
 def read_deployment(run: RunFolder) -> Deployment:
     """Raises WorkError while the job has not got that far."""
-    plan, placement = run.plan(), run.placement()
+    plan, placement = run.plan(), run.json("placement.json")
     addresses = {n.index: (n.host, n.address) for n in run.nodes()}
     if placement is None or not addresses:
         raise WorkError(f"{run.path.name} has no addresses yet: the job has not found its nodes")
-    if missing := sorted(_nodes_of(plan) - addresses.keys()):
-        raise WorkError(f"{run.path}/hosts has no address of node {missing[0]}: the job has not found its nodes")
-    return deployment_of(plan, addresses, placement, run.path)
+    try:
+        return deployment_of(plan, addresses, placement, run.path)
+    except KeyError as e:
+        raise WorkError(f"{run.path}/hosts has no address of node {e}: the job has not found its nodes") from None
 
 
 def deployment_of(
     plan: Planned, addresses: Mapping[int, tuple[str, str]], placement: Mapping[str, Any], folder: Path
 ) -> Deployment:
-    """`addresses` are (host name, address) by node index, `folder` is the run's."""
+    """`addresses` are (host name, address) by node index, `folder` is the run's. Raises KeyError for a node without."""
 
     def url(node: int, port: Port) -> str:
         return f"http://{addresses[node][1]}:{resolve_port(port, placement)}"
@@ -114,17 +117,8 @@ def deployment_of(
     )
 
 
-def _nodes_of(plan: Planned) -> set[int]:
-    """The nodes whose addresses a deployment has."""
-    services = {s.node for s in plan.services.values()}
-    frontends = {f.node for f in plan.frontend.replicas} | {plan.frontend.node}
-    return {g.nodes[0] for g in plan.groups} | services | frontends
-
-
 def etcd_client(deployment: Deployment, timeout: float = 5.0) -> Any:
     """A client of the job's etcd; raises pyetcd's exceptions."""
-    from launcher.run.registry import connect
-
     host, port = deployment.service_hosts["etcd"], deployment.service_ports["etcd"]
     return connect(host, port, deployment.secrets, timeout)
 
@@ -133,8 +127,6 @@ def expected_workers(deployment: Deployment) -> list[Worker]:
     """The plan's workers as the request sweep knows them: by their request-plane address."""
     from warmup.requests import Worker
 
+    roles = {"aggregated": "agg"}
     known = deployment.health is None
-    return [
-        Worker("agg" if g.role == "aggregated" else g.role, g.name, address=g.rpc if known else None)
-        for g in deployment.groups
-    ]
+    return [Worker(roles.get(g.role, g.role), g.name, address=g.rpc if known else None) for g in deployment.groups]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,15 @@ class Runs:
             return ""
         return f"{counted(self.others, 'run folder')} of other users {'is' if self.others == 1 else 'are'} not shown"
 
+    def near(self, word: str) -> str:
+        """A hint at names and ids like this one; empty if there are none."""
+        from launcher.base.suggest import nearest  # its package takes long to import
+
+        return nearest(word, {name for run in self.runs for name in run.names})
+
 
 def look_up(runs: Path) -> Runs:
-    """All run folders in a folder. Raises InputError if it can't be read."""
+    """The run folders in a folder. Raises InputError if it can't be read."""
     try:
         entries = [Path(e.path) for e in os.scandir(runs) if "-" in e.name]
     except (FileNotFoundError, NotADirectoryError):
@@ -41,11 +48,6 @@ def look_up(runs: Path) -> Runs:
     return Runs([RunFolder(p) for _, p in found], len(folders) - len(own))
 
 
-def find_runs(runs: Path) -> list[RunFolder]:
-    """The caller's run folders, oldest first."""
-    return look_up(runs).runs
-
-
 def _is_run_folder(path: Path) -> bool:
     """A job that waits has no events yet; one whose script was not handed over by `submit`, or whose
     `submit` was killed, has no submit.json."""
@@ -56,16 +58,14 @@ def _begin(path: Path) -> float:
     """When the job was submitted, or began: these two files are written once."""
     times = []
     for file in (path / "submit.json", path / "plan.json"):
-        try:
+        with contextlib.suppress(OSError):
             times.append(file.stat().st_mtime)
-        except OSError:
-            continue
     return min(times, default=0.0) or path.stat().st_ctime
 
 
 def is_run(job: str, runs: Path) -> bool:
     """Whether this names a run (rather than an address)."""
-    return _is_run_folder(Path(job)) or any(job in (r.job_id, r.name, r.path.name) for r in find_runs(runs))
+    return _is_run_folder(Path(job)) or any(job in r.names for r in look_up(runs).runs)
 
 
 def find_run(job: str | None, runs: Path) -> RunFolder:
@@ -76,14 +76,11 @@ def find_run(job: str | None, runs: Path) -> RunFolder:
     if job and _is_run_folder(Path(job)):
         return RunFolder(Path(job).resolve())
     known = look_up(runs)
-    matching = [r for r in known.runs if job is None or job in (r.job_id, r.name, r.path.name)]
+    matching = [r for r in known.runs if job is None or job in r.names]
     if matching:
         return matching[-1]
     note = f" ({known.note})" if known.note else ""
     if not known.runs:
         raise InputError(f"there are no runs in {runs}/{note}; give --runs, or a run folder's path")
-    from launcher.base.suggest import nearest  # its package takes long to import
-
     newest = ", ".join(r.path.name for r in known.runs[-8:])
-    near = nearest(job or "", {name for r in known.runs for name in (r.name, r.job_id, r.path.name)})
-    raise InputError(f"no run {job!r} in {runs}/; the newest ones: {newest}{near}{note}")
+    raise InputError(f"no run {job!r} in {runs}/; the newest ones: {newest}{known.near(job or '')}{note}")

@@ -6,9 +6,11 @@ runs/<name>-<jobid>/  plan.json job.sh hosts placement.json events.jsonl process
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,11 @@ class RunFolder:
     def name(self) -> str:
         return self.path.name.rpartition("-")[0]
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """What a command's JOB may call it, besides its path."""
+        return self.job_id, self.name, self.path.name
+
     def json(self, file: str) -> dict[str, Any] | None:
         """A JSON file of the folder; None while it is not there or not whole."""
         try:
@@ -81,10 +88,9 @@ class RunFolder:
 
     def plan(self) -> Planned:
         """plan.json. Raises WorkError when the job has not written it yet, and for one that is of another schema."""
-        plan = self.plan_or_none()
-        if plan is None:
-            raise WorkError(f"{self.path} has no plan.json: the job has not started yet")
-        return plan
+        if plan := self.plan_or_none():
+            return plan
+        raise WorkError(f"{self.path} has no plan.json: the job has not started yet")
 
     def plan_or_none(self) -> Planned | None:
         """plan.json; None while the job has not written it. Raises WorkError for one that is of another schema."""
@@ -102,9 +108,6 @@ class RunFolder:
         except OSError:
             return ""
         return found[1] if found else ""
-
-    def placement(self) -> dict[str, Any] | None:
-        return self.json("placement.json")
 
     def endpoint(self) -> Endpoint | None:
         """endpoint.json: there while the deployment is ready."""
@@ -134,11 +137,7 @@ class RunFolder:
 
     def attempts_kept(self) -> int:
         """How often the job was requeued, as far as its earlier attempts were set aside."""
-        try:
-            names = os.listdir(self.path / "attempts")
-        except OSError:
-            return 0
-        return max((int(name) + 1 for name in names if name.isdecimal()), default=0)
+        return max((int(p.name) + 1 for p in self.path.glob("attempts/*") if p.name.isdecimal()), default=0)
 
     def _lines(self, file: str) -> list[str]:
         try:
@@ -148,27 +147,22 @@ class RunFolder:
 
     def add_event(self, stage: str, state: str, detail: str = "") -> None:
         """Append an event, as the script does."""
-        import time
-
         line = {"time": round(time.time(), 3), "stage": stage, "state": state, "detail": detail}
-        try:
-            with (self.path / "events.jsonl").open("a", encoding="utf-8") as f:
-                f.write(json.dumps(line) + "\n")
-        except OSError:
-            pass  # a full disk loses the line, not the job
+        with contextlib.suppress(OSError), (self.path / "events.jsonl").open("a", encoding="utf-8") as f:
+            f.write(json.dumps(line) + "\n")  # a full disk loses the line, not the job
 
     def later_sweeps(self) -> list[str]:
         """Files of the sweeps that were run by hand in this attempt, oldest first: warmup-2.json, ...
         (warmup.json is the job's own, the cold one)."""
         events = self.events()
         began = events[0].time if events else 0.0
-        found = [p for p in self.path.glob("warmup-*.json") if p.stem.removeprefix("warmup-").isdecimal()]
-        return [p.name for p in sorted(found, key=_sweep_number) if p.stat().st_mtime >= began]
+        found = {int(p.stem[7:]): p for p in self.path.glob("warmup-*.json") if p.stem[7:].isdecimal()}
+        return [p.name for _, p in sorted(found.items()) if p.stat().st_mtime >= began]
 
     def next_sweep(self) -> str:
         """The file of the next one."""
-        numbers = [_sweep_number(self.path / name) for name in self.later_sweeps()]
-        return f"warmup-{max(numbers, default=1) + 1}.json"
+        latest = ["warmup-1.json", *self.later_sweeps()][-1]
+        return f"warmup-{int(latest[7:-5]) + 1}.json"
 
     def set_aside_older(self, than: float) -> None:
         """Move what a job of the same number left here, last changed before `than`, to attempts/.
@@ -176,28 +170,20 @@ class RunFolder:
         Numbers come back when a cluster is set up anew. The job's script does the same when it
         begins; who reads the folder before that must not take the old for the new.
         """
-        import time
-
         events = self.path / "events.jsonl"
         if not events.exists() or events.stat().st_mtime >= than:
             return
         aside = self.path / "attempts" / time.strftime("before-%Y%m%dT%H%M%S")
         aside.mkdir(parents=True, exist_ok=True)
         for name in SET_ASIDE:
-            try:
+            with contextlib.suppress(OSError):  # not there, or the script was quicker
                 (self.path / name).rename(aside / name)
-            except OSError:
-                continue  # not there, or the script was quicker
 
     def write_json(self, file: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file so that no reader ever sees half of it."""
         temporary = self.path / f".{file}.new"
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
         temporary.replace(self.path / file)
-
-
-def _sweep_number(path: Path) -> int:
-    return int(path.stem.removeprefix("warmup-"))
 
 
 def resolve_port(value: int | str, placement: Mapping[str, Any]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from launcher.base.counting import duration
 from launcher.base.errors import WorkError
 from launcher.run import slurm
 from launcher.run.folder import Event, RunFolder
@@ -13,7 +14,6 @@ from launcher.run.jobstate import JobState
 from launcher.run.logfiles import last_lines
 from launcher.run.logtext import plain
 from launcher.run.state import is_local, job_state
-from launcher.run.status import duration
 
 OUTPUT_LINES = 5  # of a job that ended without a record, shown in the error
 

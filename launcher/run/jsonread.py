@@ -1,96 +1,54 @@
-"""plan.json, read key by key: a value of another type than it should have is told with its place."""
+"""A JSON object read into a dataclass; a value of another type than its field's is told with its place."""
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from dataclasses import MISSING, field, fields
+from typing import Any, get_args, get_origin, get_type_hints
 
 # a number, or `P+n`: n above the base of the job's block
 Port = int | str
 _PORT = re.compile(r"P\+\d{1,5}")
-_T = TypeVar("_T")
+_NAMES = {int: "a whole number", bool: "true or false", Port: "a port", tuple: "a list", dict: "an object"}
 
 
-class NotAPlan(ValueError):
-    """In one sentence, what is wrong."""
+def key(path: str, default: Any) -> Any:
+    """A field that stands at `path` in the object (a.b.c) instead of at its own name."""
+    return field(default=default, metadata={"path": path})
 
 
-@dataclass(frozen=True)
-class JsonObject:
-    """A JSON object and where it is in the plan, read key by key. Raises NotAPlan for a value of another type."""
-
-    values: Any
-    path: str
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.values, dict):
-            raise NotAPlan(f"this is not a plan of sgl-launch: {self.path or 'the whole'} is not an object")
-
-    def _at(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
-
-    def wrong(self, key: str, kind: str) -> NotAPlan:
-        state = f"is not {kind}" if key in self.values else "is missing"
-        return NotAPlan(f"this is not a plan of sgl-launch: {self._at(key)} {state}")
-
-    def text(self, key: str) -> str:
-        value = self.values.get(key)
-        if not isinstance(value, str):
-            raise self.wrong(key, "a text")
+def read(kind: Any, value: Any, at: str = "") -> Any:
+    """The value as a dataclass, a tuple or dict, a text, a number or a Port. null counts as not given where a field
+    has a default. Raises ValueError."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if hasattr(kind, "__dataclass_fields__"):
+        if not isinstance(value, dict):
+            raise ValueError(f"{at or 'the whole'} is not an object")
+        return kind(**dict(_fields(kind, value, f"{at}." if at else "")))
+    if origin is tuple and isinstance(value, list):
+        return tuple(read(inside[0], part, f"{at}[{n}]") for n, part in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {name: read(inside[1], part, f"{at}.{name}") for name, part in value.items()}
+    no_port = kind is Port and isinstance(value, str) and not _PORT.fullmatch(value)
+    if kind is Any or (type(value) in (inside or (kind,)) and not no_port):  # a bool is an int only by inheritance
         return value
+    raise ValueError(f"{at} is not {_NAMES.get(kind) or _NAMES.get(origin, 'a text')}")
 
-    def text_or_none(self, key: str) -> str | None:
-        return None if self.values.get(key) is None else self.text(key)
 
-    def number(self, key: str, default: int | None = None) -> int:
-        value = self.values.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self.wrong(key, "a whole number")
-        return value
+def _fields(kind: Any, values: dict[str, Any], before: str) -> Iterator[tuple[str, Any]]:
+    """The fields of a dataclass that are given."""
+    for one in fields(kind):
+        path, value = one.metadata.get("path", one.name), values
+        for part in path.split("."):
+            value = value.get(part, MISSING) if isinstance(value, dict) else MISSING
+        if value is MISSING and one.default is MISSING:
+            raise ValueError(f"{before}{path} is missing")
+        if value is not MISSING and (value is not None or one.default is MISSING):
+            yield one.name, read(_types(kind)[one.name], value, before + path)
 
-    def port(self, key: str, word: str = "") -> Port:
-        value = self.values.get(key)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if not isinstance(value, str) or not (value == word or _PORT.fullmatch(value)):
-            raise self.wrong(key, "a port")
-        return value
 
-    def flag(self, key: str) -> bool:
-        value = self.values.get(key, False)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "true or false")
-        return value
-
-    def _all(self, key: str, kind: type[_T]) -> tuple[_T, ...]:
-        value = self.values.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(v, kind) and not isinstance(v, bool) for v in value):
-            raise self.wrong(key, "a list of " + ("texts" if kind is str else "whole numbers"))
-        return tuple(value)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return self._all(key, str)
-
-    def numbers(self, key: str) -> tuple[int, ...]:
-        return self._all(key, int)
-
-    def mapping(self, key: str) -> dict[str, str]:
-        value = self.values.get(key, {})
-        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-            raise self.wrong(key, "an object of texts")
-        return value
-
-    def object(self, key: str, optional: bool = True) -> JsonObject:
-        if not optional and key not in self.values:
-            raise self.wrong(key, "an object")
-        return JsonObject(self.values.get(key, {}), self._at(key))
-
-    def objects(self, key: str, optional: bool = True) -> list[JsonObject]:
-        value = self.values.get(key, [] if optional else None)
-        if not isinstance(value, list):
-            raise self.wrong(key, "a list")
-        return [JsonObject(v, f"{self._at(key)}[{n}]") for n, v in enumerate(value)]
-
-    def children(self) -> list[tuple[str, JsonObject]]:
-        return [(key, JsonObject(value, self._at(key))) for key, value in self.values.items()]
+@functools.cache
+def _types(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)

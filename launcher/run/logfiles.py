@@ -25,59 +25,63 @@ def _split(data: bytes) -> tuple[list[str], bytes]:
     return [line.decode(errors="replace") for line in pieces], rest
 
 
+def _all(data: bytes) -> list[str]:
+    """The lines, and a half-written last one."""
+    whole, rest = _split(data)
+    return [*whole, rest.decode(errors="replace")] if rest else whole
+
+
+def _read(path: Path, at: int, most: int) -> tuple[int, int, bytes]:
+    """The file's inode and size, and at most so many bytes from `at` on (before its end where that is negative);
+    nothing if it can't be read. It is open no longer: a job may have more logs than a process may have open files."""
+    try:
+        with path.open("rb") as f:
+            about = os.fstat(f.fileno())
+            f.seek(max(about.st_size + at, 0) if at < 0 else at)
+            return about.st_ino, about.st_size, f.read(most)
+    except OSError:
+        return 0, 0, b""
+
+
+def older(path: Path) -> Path:
+    """Where a log that has grown large is moved to, and begun anew."""
+    return path.with_name(f"{path.name}.1")
+
+
 def parts(path: Path) -> list[Path]:
-    """The files of one log, the older first: a log that has grown large is begun anew beside NAME.log.1."""
-    return [p for p in (path.with_name(f"{path.name}.1"), path) if p.exists()]
+    """The files of one log, the older first."""
+    return [p for p in (older(path), path) if p.exists()]
 
 
 def lines(path: Path, size: int | None = None) -> Iterator[str]:
-    """The lines of a file, as far as `size` bytes of it; none if it can't be read. A half-written last line too.
-
-    The file is open only while a block of it is read: a job may have more logs than a process may have open files.
-    """
-    at, rest, inode = 0, b"", 0
+    """The lines of a file, as far as `size` bytes of it; none if it can't be read. A half-written last line too."""
+    at, rest, first = 0, b"", 0
     while size is None or at < size:
-        try:
-            with path.open("rb") as f:
-                number = os.fstat(f.fileno()).st_ino
-                f.seek(at)
-                block = f.read(BLOCK if size is None else min(BLOCK, size - at)) if inode in (0, number) else b""
-        except OSError:
+        inode, _, block = _read(path, at, BLOCK if size is None else min(BLOCK, size - at))
+        first = first or inode
+        if not block or inode != first:
             break
-        if not block:
-            break
-        at, inode = at + len(block), number
+        at += len(block)
         whole, rest = _split(rest + block)
         yield from whole
-    if rest:
-        yield rest.decode(errors="replace")
+    yield from _all(rest)
 
 
 def tail(path: Path, size: int, end: int | None = None) -> list[str]:
     """The whole lines in the last `size` bytes before `end` (the file's end without it), and its half-written last
     one; none if it can't be read."""
-    try:
-        with path.open("rb") as f:
-            end = f.seek(0, 2) if end is None else end
-            at = max(0, end - size)
-            f.seek(at)
-            data = f.read(end - at)
-    except OSError:
-        return []
-    whole, rest = _split(data)
-    return [*(whole[1:] if at else whole), *([rest.decode(errors="replace")] if rest else [])]
+    end = _read(path, 0, 0)[1] if end is None else end
+    at = max(0, end - size)
+    found = _all(_read(path, at, end - at)[2])
+    return found[1:] if at and len(found) > 1 else found
 
 
 def last_lines(path: Path, count: int, end: int | None = None) -> list[str]:
     """The last lines before `end`, at most LONGEST bytes of each on average."""
-    size = BLOCK
+    size, whole = BLOCK, _read(path, 0, 0)[1] if end is None else end
     while True:
         found = tail(path, size, end)
-        try:
-            whole = (path.stat().st_size if end is None else end) <= size
-        except OSError:
-            whole = True
-        if len(found) >= count or whole or size > count * LONGEST:
+        if len(found) >= count or size >= whole or size > count * LONGEST:
             return found[-count:]
         size *= 4
 
@@ -116,15 +120,9 @@ class Tail:
 
     def start_at_end(self, path: Path) -> int:
         """Take all that is in the file now as read; its size. A half-written last line counts as not read."""
-        try:
-            with path.open("rb") as f:
-                about = os.fstat(f.fileno())
-                f.seek(max(0, about.st_size - LONGEST))
-                last = f.read(about.st_size - f.tell())
-        except OSError:
-            return 0
-        size = about.st_size - (len(last) - last.rfind(b"\n") - 1)
-        self._read[path] = about.st_ino, size
+        inode, size, last = _read(path, -LONGEST, LONGEST)
+        size -= len(last) - last.rfind(b"\n") - 1
+        self._read[path] = inode, size
         return size
 
     def read(self) -> Iterator[tuple[Path, list[str]]]:
@@ -138,31 +136,17 @@ class Tail:
     def _new(self, path: Path) -> list[str]:
         """New whole lines; none of a file that is gone."""
         inode, at = self._read.get(path, (0, 0))
+        now, size, chunk = _read(path, at, BLOCK)
         earlier: list[str] = []
-        try:
-            with path.open("rb") as f:
-                about = os.fstat(f.fileno())
-                if about.st_ino != inode or about.st_size < at:
-                    earlier, at = self._rest_of(path.with_name(f"{path.name}.1"), inode, at), 0
-                f.seek(at)
-                chunk = f.read(BLOCK)
-        except OSError:
-            return []
+        if now and (now != inode or size < at):
+            before, _, rest = _read(older(path), at, BLOCK)
+            earlier = _all(rest) if inode and before == inode else []
+            at = 0
+            now, _, chunk = _read(path, at, BLOCK)
+        if not now:
+            return earlier
         end = chunk.rfind(b"\n") + 1
         if not end and len(chunk) >= LONGEST:
             end = len(chunk)  # a line without an end
-        self._read[path] = (about.st_ino, at + end)
-        whole, rest = _split(chunk[:end])
-        return [*earlier, *whole, *([rest.decode(errors="replace")] if rest else [])]
-
-    def _rest_of(self, older: Path, inode: int, at: int) -> list[str]:
-        """What was not read of a log before it became NAME.log.1."""
-        try:
-            with older.open("rb") as f:
-                if not inode or os.fstat(f.fileno()).st_ino != inode:
-                    return []
-                f.seek(at)
-                whole, rest = _split(f.read(BLOCK))
-        except OSError:
-            return []
-        return [*whole, *([rest.decode(errors="replace")] if rest else [])]
+        self._read[path] = (now, at + end)
+        return [*earlier, *_all(chunk[:end])]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime
 from heapq import merge
 from pathlib import Path
 
 from launcher.base.terminal import visible
 
 # Dynamo: 2026-11-23T11:57:44.510152Z; SGLang: [2026-11-23 11:57:44 TP0]; NATS: 2026/11/23 11:57:41.1
-_STAMP = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d):(\d\d):(\d\d)([.,]\d+)?(Z|[+-]\d\d:?\d\d)?")
+_STAMP = re.compile(r"(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d:\d\d:\d\d)([.,]\d+)?(?:(Z)|([+-]\d\d):?(\d\d))?")
 _EPOCH = re.compile(r'"ts":(\d{10}(?:\.\d+)?)')  # etcd
 _LEAD = re.compile(r"^\W*(?:\[\d+\] )?\d{4}[-/]\d\d[-/]\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?(?: [A-Z0-9 ]+\])?\W*")
 _BAD = re.compile(
@@ -44,18 +44,13 @@ def written(line: str) -> float | None:
     if not found:
         epoch = _EPOCH.search(line[:160])
         return float(epoch[1]) if epoch else None
-    year, month, day, hour, minute, second = (int(found[i]) for i in range(1, 7))
-    part = float("0" + found[7].replace(",", ".")) if found[7] else 0.0
+    year, month, day, clock, part, utc, hours, minutes = found.groups()
+    zone = "+00:00" if utc else f"{hours}:{minutes}" if hours else ""  # without one by the node's own clock
     try:
-        if found[8]:
-            text = "+00:00" if found[8] == "Z" else found[8] if ":" in found[8] else f"{found[8][:3]}:{found[8][3:]}"
-            zone = datetime.fromisoformat(f"2000-01-01T00:00:00{text}").tzinfo or timezone.utc
-            at = datetime(year, month, day, hour, minute, second, tzinfo=zone)
-        else:
-            at = datetime(year, month, day, hour, minute, second)  # the node's own clock
-        return at.timestamp() + part
+        at = datetime.fromisoformat(f"{year}-{month}-{day}T{clock}{zone}").timestamp()
     except (ValueError, OverflowError, OSError):
         return None
+    return at + float("0" + (part or "").replace(",", "."))
 
 
 def by_time(logs: Iterable[tuple[Path, Iterable[str]]]) -> Iterator[tuple[Path, str]]:

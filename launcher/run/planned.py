@@ -1,16 +1,16 @@
-"""A run's plan.json, read back into types (docs/plan.md).
+"""A run's plan.json, read back into types (docs/plan.md): what the readers of a run use of it.
 
 Standard library only: every command that looks at a run starts with it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from launcher import __version__
 from launcher.base.errors import WorkError
-from launcher.run.jsonread import JsonObject, NotAPlan, Port
-from launcher.run.settings import Settings
+from launcher.run.jsonread import Port, key, read
 
 SCHEMA = 1
 
@@ -31,14 +31,16 @@ class PlannedGroup:
 
     name: str
     role: str
-    index: int
     nodes: tuple[int, ...]
     ranks: tuple[PlannedRank, ...]
     gpus: int
     ports: dict[str, Port]
     argv: tuple[str, ...]
     env: dict[str, str]
-    file: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.nodes and self.ranks):
+            raise ValueError(f"{self.name} has no ranks")
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,6 @@ class PlannedService:
 
     node: int
     port: Port
-    argv: tuple[str, ...]
-    env: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,16 @@ class PlannedReplica:
 
 @dataclass(frozen=True)
 class PlannedFrontend:
-    """Where clients go: `port` on `node`, which is the first replica's, or the balancer's before them (`balanced`).
-
-    `argv` is the first replica's, empty where the first worker's rank 0 answers. There is at least one replica.
-    """
+    """Where clients go: `port` on `node`, which is the first replica's, or the balancer's before them (`balanced`)."""
 
     node: int
     port: Port
-    balanced: bool
-    replicas: tuple[PlannedReplica, ...]
-    argv: tuple[str, ...]
-    env: dict[str, str]
+    balanced: bool = False
+    replicas: tuple[PlannedReplica, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.replicas:  # in runs of earlier versions
+            object.__setattr__(self, "replicas", (PlannedReplica("frontend", self.node, self.port),))
 
 
 @dataclass(frozen=True)
@@ -87,36 +86,51 @@ class PlannedComponent:
 
 
 @dataclass(frozen=True)
-class PlannedPorts:
-    """`base` is a number or `auto`; automatic blocks of `block` ports lie between `first` and `last`."""
+class Settings:
+    """The values of the config that readers of a run use. The defaults are for runs that were made before the key
+    was; a test compares them with the schema's."""
 
-    base: Port
-    block: int
-    first: int
-    last: int
+    image: str | None = key("container.image", None)
+    sglang_version: str | None = None
+    services_where: str = key("services.where", "head")
+    nats: str | None = key("services.nats", None)
+    etcd: str | None = key("services.etcd", None)
+    services_keys: str | None = key("services.keys", None)
+    security_services: str = key("security.services", "secured")
+    nats_tls: bool = key("security.nats_tls", False)
+    request_plane: str = key("security.request_plane", "open")
+    requests_enabled: bool = key("warmup.requests.enabled", True)
+    kernels_local_dir: str = key("warmup.kernels.local_dir", "/tmp/sgl-launch-kernels")
+
+    @property
+    def external_services(self) -> bool:
+        """Whether NATS and etcd are not the job's own."""
+        return self.services_where == "external"
+
+    @property
+    def secured(self) -> bool:
+        """Whether the job makes keys for its services."""
+        return self.security_services == "secured"
 
 
 @dataclass(frozen=True)
 class Planned:
-    """plan.json. `config` is the whole config as it was written there; `settings` are the values of it that readers
-    of a run use, typed. `components` is empty where all nodes are of one kind."""
+    """plan.json. `config` is the whole config as it was written there. `components` is empty where all nodes are of
+    one kind."""
 
     name: str
     engine: str
     cluster: str
     nodes: int
-    spare_nodes: int
     gpus_per_node: int
-    components: tuple[PlannedComponent, ...]
-    model_path: str
-    served_name: str
-    ports: PlannedPorts
     groups: tuple[PlannedGroup, ...]
     services: dict[str, PlannedService]
     frontend: PlannedFrontend
-    health: str | None
     config: dict[str, Any]
-    settings: Settings
+    served_name: str = field(metadata={"path": "model.served_name"})
+    settings: Settings = field(metadata={"path": "config"})
+    components: tuple[PlannedComponent, ...] = ()
+    health: str | None = None
 
     @property
     def local(self) -> bool:
@@ -149,92 +163,17 @@ class Planned:
 
         `made_by` is the version of sgl-launch that made the run, where that is known.
         """
-        try:
-            plan = JsonObject(mapping, "")
-            _check_schema(plan, made_by)
-            config = plan.object("config", optional=False)
-            return cls(
-                name=plan.text("name"),
-                engine=plan.text("engine"),
-                cluster=plan.text("cluster"),
-                nodes=plan.number("nodes"),
-                spare_nodes=plan.number("spare_nodes", 0),
-                gpus_per_node=plan.number("gpus_per_node"),
-                components=tuple(_component(c) for c in plan.objects("components")),
-                model_path=plan.object("model").text("path"),
-                served_name=plan.object("model").text("served_name"),
-                ports=_ports(plan.object("ports")),
-                groups=tuple(_group(g) for g in plan.objects("groups", optional=False)),
-                services={name: _service(s) for name, s in plan.object("services").children()},
-                frontend=_frontend(plan.object("frontend", optional=False)),
-                health=plan.text_or_none("health"),
-                config=config.values,
-                settings=Settings.of(config.values),
+        schema = mapping.get("schema") if isinstance(mapping, dict) else SCHEMA
+        if type(schema) is int and schema != SCHEMA:
+            by = f"sgl-launch {made_by}" if made_by else "another version of sgl-launch"
+            raise WorkError(
+                f"{where}: this run was made by {by} with plan schema {schema}; sgl-launch {__version__} reads "
+                f"schema {SCHEMA}: use the version that made the run"
             )
+        try:
+            if type(schema) is not int:
+                raise ValueError("it has no schema number")
+            found: Planned = read(cls, mapping)
         except ValueError as e:
-            raise WorkError(f"{where}: {e}") from None
-
-
-def _check_schema(plan: JsonObject, made_by: str) -> None:
-    schema = plan.values.get("schema")
-    if schema == SCHEMA and not isinstance(schema, bool):
-        return
-    if not isinstance(schema, int) or isinstance(schema, bool):
-        raise NotAPlan("this is not a plan of sgl-launch: it has no schema number")
-    from launcher import __version__
-
-    by = f"sgl-launch {made_by}" if made_by else "another version of sgl-launch"
-    raise NotAPlan(
-        f"this run was made by {by} with plan schema {schema}; sgl-launch {__version__} reads schema {SCHEMA}: "
-        "use the version that made the run"
-    )
-
-
-def _component(c: JsonObject) -> PlannedComponent:
-    return PlannedComponent(
-        c.texts("roles"), c.number("first"), c.number("nodes"), c.number("gpus_per_node"), c.object("slurm").values
-    )
-
-
-def _ports(p: JsonObject) -> PlannedPorts:
-    return PlannedPorts(p.port("base", "auto"), p.number("block"), p.number("first"), p.number("last"))
-
-
-def _ports_of(p: JsonObject) -> dict[str, Port]:
-    return {name: p.port(name) for name in p.values}
-
-
-def _group(g: JsonObject) -> PlannedGroup:
-    ranks = tuple(PlannedRank(r.number("rank"), r.number("node"), r.numbers("gpus")) for r in g.objects("ranks"))
-    nodes = g.numbers("nodes")
-    if not nodes or not ranks:
-        raise g.wrong("ranks" if nodes else "nodes", "a list of at least one")
-    return PlannedGroup(
-        name=g.text("name"),
-        role=g.text("role"),
-        index=g.number("index"),
-        nodes=nodes,
-        ranks=ranks,
-        gpus=g.number("gpus"),
-        ports=_ports_of(g.object("ports")),
-        argv=g.texts("argv"),
-        env=g.mapping("env"),
-        file=g.texts("file"),
-    )
-
-
-def _service(s: JsonObject) -> PlannedService:
-    return PlannedService(s.number("node"), s.port("port"), s.texts("argv"), s.mapping("env"))
-
-
-def _frontend(f: JsonObject) -> PlannedFrontend:
-    node, port = f.number("node"), f.port("port")
-    replicas = tuple(PlannedReplica(r.text("name"), r.number("node"), r.port("port")) for r in f.objects("replicas"))
-    return PlannedFrontend(
-        node=node,
-        port=port,
-        balanced=f.flag("balanced"),
-        replicas=replicas or (PlannedReplica("frontend", node, port),),
-        argv=f.texts("argv"),
-        env=f.mapping("env"),
-    )
+            raise WorkError(f"{where}: this is not a plan of sgl-launch: {e}") from None
+        return found

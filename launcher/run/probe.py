@@ -6,6 +6,7 @@ All are asked side by side, and what has not answered at the limit counts as sil
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import resource
 import threading
@@ -13,40 +14,35 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from launcher.run.deployment import Deployment, GroupAddress
+from launcher.run.deployment import Deployment, GroupAddress, etcd_client
+from launcher.run.registry import registrations
 
 LIMIT = 2.5  # seconds for everything
 OPEN_FILES = 64  # that are left for other things than connections
 
 
 @dataclass(frozen=True)
-class Lease:
-    """A worker's registration: its id, and the seconds for which it holds without being renewed."""
-
-    instance_id: int
-    component: str
-    left: float | None
-    granted: float | None
-
-
-@dataclass(frozen=True)
 class Answers:
-    """`health` by group: ok, not ready, refused or no answer. `leases` by group; None if etcd could
-    not be asked. `missing` says which source did not answer, and why."""
+    """`health` by group: ok, not ready, refused or no answer. `leases` by group: for how many seconds its
+    registration holds without being renewed; None if etcd could not be asked. `missing` says which source did not
+    answer, and why."""
 
     health: dict[str, str] = field(default_factory=dict)
-    leases: dict[str, Lease] | None = None
+    leases: dict[str, float | None] | None = None
     missing: tuple[str, ...] = ()
 
 
 def ask(deployment: Deployment) -> Answers:
     """Ask all at once, for at most LIMIT seconds. Never raises."""
-    etcd = _Leases(deployment, time.monotonic() + LIMIT)
+    etcd, deadline = _Etcd(deployment), time.monotonic() + LIMIT
+    if has_etcd := "etcd" in deployment.service_ports:
+        etcd.start()
     health = asyncio.run(_all_health(deployment.groups, deployment.health))
-    leases, why = etcd.result()
-    missing = [why] if why else []
-    silent = [name for name, said in health.items() if said == "no answer"]
-    if silent and len(silent) == len(health):
+    if has_etcd:
+        etcd.join(max(deadline - time.monotonic(), 0.0))
+    leases = None if etcd.leases is None else dict(etcd.leases)
+    missing = [etcd.why] if has_etcd and leases is None else []
+    if health and all(said == "no answer" for said in health.values()):
         missing.append("health: no worker answers from this machine; on the cluster's login node they may")
     return Answers(health, leases, tuple(missing))
 
@@ -95,58 +91,34 @@ async def _get(host: str, port: int, path: str) -> int:
     return int(words[1])
 
 
-class _Leases:
-    """The registrations by group, asked for by a thread that nobody waits for longer than until `deadline`."""
+class _Etcd(threading.Thread):
+    """Asks for the registrations: a daemon, since nobody waits for it longer than LIMIT."""
 
-    def __init__(self, deployment: Deployment, deadline: float) -> None:
-        self._deployment, self._deadline = deployment, deadline
-        self._found: dict[str, Lease] | None = None
-        self._why = ""
-        self._thread: threading.Thread | None = None
-        if "etcd" not in deployment.service_ports:
-            return
-        self._where = f"{deployment.service_hosts['etcd']}:{deployment.service_ports['etcd']}"
-        self._why = f"etcd: no answer from {self._where} within {LIMIT:g} s"
-        secrets = deployment.secrets
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(name="etcd", daemon=True)
+        self._deployment = deployment
+        self.leases: dict[str, float | None] | None = None
+        self.why = f"etcd: no answer from {self._where} within {LIMIT:g} s"
+
+    @property
+    def _where(self) -> str:
+        return f"{self._deployment.service_hosts.get('etcd')}:{self._deployment.service_ports.get('etcd')}"
+
+    def run(self) -> None:
         try:
-            if secrets is not None:
+            if secrets := self._deployment.secrets:
                 (secrets / "client.key").read_bytes()
         except OSError as e:
-            self._why = f"etcd: the job's keys in {secrets} cannot be read ({e.strerror})"
+            self.why = f"etcd: the job's keys in {secrets} cannot be read ({e.strerror})"
             return
-        self._thread = threading.Thread(target=self._ask, name="etcd", daemon=True)
-        self._thread.start()
-
-    def result(self) -> tuple[dict[str, Lease] | None, str]:
-        """What is known at the deadline, or why nothing is."""
-        if self._thread is not None:
-            self._thread.join(max(self._deadline - time.monotonic(), 0.0))
-        found = self._found
-        return (None if found is None else dict(found)), ("" if found is not None else self._why)
-
-    def _ask(self) -> None:
         try:
-            from launcher.run.deployment import etcd_client
-            from launcher.run.registry import registrations
-
             client = etcd_client(self._deployment, timeout=LIMIT)
-            try:
+            with contextlib.closing(client):
                 names = {g.rpc: g.name for g in self._deployment.groups}
-                known = {names[r.address]: r for r in registrations(client) if r.address in names}
-                found = {name: Lease(r.instance_id, r.component, None, None) for name, r in known.items()}
-                self._found = found
-                for name, one in list(found.items()):
-                    left, granted = _ttl(client, one.instance_id)
-                    found[name] = Lease(one.instance_id, one.component, left, granted)
-            finally:
-                client.close()
+                ids = {names[r.address]: r.instance_id for r in registrations(client) if r.address in names}
+                self.leases = dict.fromkeys(ids)
+                for name, lease in ids.items():
+                    with contextlib.suppress(Exception):  # a lease that ended meanwhile
+                        self.leases[name] = float(client.get_lease_info(lease).TTL)
         except Exception as e:  # grpc's, pyetcd's and the file's: all mean that it can't be asked
-            self._why = f"etcd: no answer from {self._where} ({type(e).__name__})"
-
-
-def _ttl(client: object, lease: int) -> tuple[float | None, float | None]:
-    try:
-        info = client.get_lease_info(lease)  # type: ignore[attr-defined]
-        return float(info.TTL), float(info.grantedTTL)
-    except Exception:  # a lease that ended meanwhile
-        return None, None
+            self.why = f"etcd: no answer from {self._where} ({type(e).__name__})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ PREFIX = "v1/instances/"
 class Registration:
     """A worker's `generate` endpoint: `address` is HOST:PORT of its request plane."""
 
-    component: str
     instance_id: int
     address: str
 
@@ -24,37 +23,25 @@ def connect(host: str, port: int, secrets: Path | None, timeout: float = 5.0) ->
     """A client of the job's etcd, with the job's keys if it has some; raises pyetcd's exceptions."""
     import pyetcd
 
-    keys = {}
-    if secrets is not None:
-        keys = {
-            "ca_cert": str(secrets / "ca.pem"),
-            "cert_cert": str(secrets / "client.pem"),
-            "cert_key": str(secrets / "client.key"),
-        }
+    files = {"ca_cert": "ca.pem", "cert_cert": "client.pem", "cert_key": "client.key"}
+    keys = {name: str(secrets / file) for name, file in files.items()} if secrets is not None else {}
     # gRPC takes a proxy from the environment; a job's etcd is on the way in, never on the way out
     direct = [("grpc.enable_http_proxy", 0)]
     return pyetcd.client(host=host, port=port, timeout=timeout, grpc_options=direct, **keys)
 
 
-def parse(values: Iterable[bytes]) -> list[Registration]:
-    """Registrations from the values below PREFIX; what is not a worker's is left out."""
+def registrations(client: Any) -> list[Registration]:
+    """The workers that are registered now; raises pyetcd's exceptions."""
     found = []
-    for raw in values:
+    for raw, _ in client.get_prefix(PREFIX):
         try:
-            value: Mapping[str, Any] = json.loads(raw)
-            # other endpoints (the KV router's own) are registered beside it
-            if value.get("endpoint") != "generate":
-                continue
-            tcp = str(value.get("transport", {}).get("tcp", ""))
-            found.append(Registration(str(value["component"]), int(value["instance_id"]), tcp.partition("/")[0]))
+            value = json.loads(raw)
+            if value["endpoint"] == "generate":  # others (the KV router's own) are registered beside it
+                tcp = str(value.get("transport", {}).get("tcp", ""))
+                found.append(Registration(int(value["instance_id"]), tcp.partition("/")[0]))
         except (ValueError, KeyError, AttributeError, TypeError):
             continue
     return found
-
-
-def registrations(client: Any) -> list[Registration]:
-    """What is registered now; raises pyetcd's exceptions."""
-    return parse(value for value, _ in client.get_prefix(PREFIX))
 
 
 def forget(client: Any, address: str, known: Container[int]) -> bool:

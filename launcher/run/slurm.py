@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import time
 from collections.abc import Container, Sequence
 
@@ -41,27 +43,23 @@ def slurm_states(
     limit = LIMIT if limit is None else limit
     deadline = time.monotonic() + limit
     where = ["-M", cluster] if cluster else []
-    squeue = Asked([*_SQUEUE, *where, "-j", ",".join(wanted)], environment())
-    sacct: Asked | None = None
-    try:
+    with contextlib.ExitStack() as asked:
+
+        def ask(command: list[str], ids: list[str]) -> Asked:
+            program = Asked([*command, *where, "-j", ",".join(ids)], environment())
+            return asked.enter_context(contextlib.closing(program))
+
+        squeue = ask(_SQUEUE, wanted)
         queue = squeue.answer(min(time.monotonic() + PATIENCE, deadline))
-        found = parse_squeue(queue[1]) if queue and queue[0] == 0 else {}
+        found = _states_in(queue, "squeue")
         missing = [i for i in wanted if i not in found and i not in recorded]
-        account, older = None, {}
-        if missing:
-            sacct = Asked([*_SACCT, *where, "-j", ",".join(missing)], environment())
-            account = sacct.answer(deadline)
-            older = parse_sacct(account[1]) if account and account[0] == 0 else {}
+        account = ask(_SACCT, missing).answer(deadline) if missing else None
+        older = _states_in(account, "sacct")
         if queue is None:
             queue = squeue.answer(deadline if set(missing) - older.keys() else 0.0)
-            found = parse_squeue(queue[1]) if queue and queue[0] == 0 else {}
-        found = {**older, **found}
-    finally:
-        squeue.kill()
-        if sacct:
-            sacct.kill()
+            found = _states_in(queue, "squeue")
     unknown = _unknown(queue, account, limit)
-    return {**states, **{i: found.get(i, unknown) for i in wanted}}
+    return {**states, **dict.fromkeys(wanted, unknown), **older, **found}
 
 
 def slurm_state(job_id: str, limit: float | None = None) -> JobState:
@@ -81,39 +79,26 @@ def _unknown(queue: tuple[int, str] | None, account: tuple[int, str] | None, lim
 
 
 def _last_line(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()]
-    return visible(lines[-1].strip()) if lines else "nothing"
+    return visible(output.strip().rpartition("\n")[2].strip()) or "nothing"
 
 
-# Slurm's programs print a line for each component of a heterogeneous job (12+0, 12+1), not the first one first.
+def _states_in(answer: tuple[int, str] | None, source: str) -> dict[str, JobState]:
+    return parse(answer[1], source) if answer and answer[0] == 0 else {}
 
 
-def parse_squeue(output: str) -> dict[str, JobState]:
-    """States by job id from lines of ID|STATE|START|LEFT|REASON; what are no such lines is left out."""
+def parse(output: str, source: str) -> dict[str, JobState]:
+    """States by job id from lines of ID|STATE|START|LEFT|REASON (squeue) or ID|STATE (sacct, where `CANCELLED by 0`
+    is CANCELLED). What a site's wrapper or plug-in prints beside them is left out. Slurm's programs print a line for
+    each component of a heterogeneous job (12+0, 12+1), not the first one first."""
     components: dict[str, list[JobState]] = {}
     for line in output.splitlines():
         job_id, state, start, left, reason = [*line.strip().split("|", 4), "", "", "", ""][:5]
-        if _is_state(job_id, state):
+        word = state.split(" ")[0]
+        if job_id[:1].isdigit() and re.fullmatch(r"[A-Z_]+", word):
             reason = "" if reason == "None" else visible(reason)
-            one = JobState(state, reason, "squeue", _known(start), _known(left))
+            one = JobState(word, reason, source, _known(start), _known(left))
             components.setdefault(job_id.partition("+")[0], []).append(one)
     return {job_id: _of_all(states) for job_id, states in components.items()}
-
-
-def parse_sacct(output: str) -> dict[str, JobState]:
-    """States by job id from lines of ID|STATE; `CANCELLED by 0` is CANCELLED."""
-    components: dict[str, list[JobState]] = {}
-    for line in output.splitlines():
-        job_id, _, state = line.strip().partition("|")
-        if _is_state(job_id, state):
-            components.setdefault(job_id.partition("+")[0], []).append(JobState(state.split()[0], "", "sacct"))
-    return {job_id: _of_all(states) for job_id, states in components.items()}
-
-
-def _is_state(job_id: str, state: str) -> bool:
-    """Whether a line is one of ours, not what a site's wrapper or plug-in prints beside them."""
-    word = state.split(" ")[0]
-    return job_id[:1].isdigit() and word.isupper() and word.replace("_", "").isalpha()
 
 
 def _known(time: str) -> str:

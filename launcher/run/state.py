@@ -27,23 +27,17 @@ def job_states(runs: Sequence[RunFolder], limit: float | None = None) -> list[Jo
 
     Slurm forgets a job some minutes after its end; the run folder does not.
     """
-    by_cluster: dict[str, list[str]] = {}
-    ends: dict[str, JobState] = {}
-    for run in runs:
-        if is_local(run):
-            continue
-        by_cluster.setdefault(cluster_of(run), []).append(run.job_id)
-        if end := History.of(run.events()).end:
-            ends[run.job_id] = end
-    known = {cluster: slurm_states(ids, limit, cluster, ends) for cluster, ids in by_cluster.items()}
-
-    def state(run: RunFolder) -> JobState:
-        if is_local(run):
-            return _local_state(run)
-        found = known[cluster_of(run)][run.job_id]
-        return ends.get(run.job_id, found) if found.state == "UNKNOWN" else found
-
-    return [state(run) for run in runs]
+    states = {run: _local_state(run) for run in runs if is_local(run)}
+    ends = {run: History.of(run.events()).end for run in runs if run not in states}
+    asked: dict[str, list[RunFolder]] = {}
+    for run in ends:
+        asked.setdefault(cluster_of(run), []).append(run)
+    for cluster, some in asked.items():
+        found = slurm_states([r.job_id for r in some], limit, cluster, {r.job_id for r in some if ends[r]})
+        for run in some:
+            state = found[run.job_id]
+            states[run] = (ends[run] if state.state == "UNKNOWN" else None) or state
+    return [states[run] for run in runs]
 
 
 def cluster_of(run: RunFolder) -> str:
@@ -65,9 +59,11 @@ def other_host(run: RunFolder) -> str:
 
 
 def _local_state(run: RunFolder) -> JobState:
-    if host := other_host(run):
-        return History.of(run.events()).end or JobState("UNKNOWN", f"it was started on {host}: ask there")
-    if is_alive(*script_process(run)):
+    host = other_host(run)
+    if not host and is_alive(*script_process(run)):
         return JobState("RUNNING", "", "process")
-    # a script that was killed by force has recorded nothing
-    return History.of(run.events()).end or JobState("FAILED", "killed: no exit status", "process")
+    if end := History.of(run.events()).end:
+        return end
+    if host:
+        return JobState("UNKNOWN", f"it was started on {host}: ask there")
+    return JobState("FAILED", "killed: no exit status", "process")  # it was killed by force, and recorded nothing

@@ -139,9 +139,8 @@ def _ranks(
     for group in plan.groups:
         name = group.name
         recorded = history.process(name)
-        lease = (leases or {}).get(name)
         health = healths.get(name, "")
-        registered = None if leases is None else lease is not None
+        registered = None if leases is None else name in leases
         state = "ended" if job.ended else now(recorded.state, health, registered)
         for rank in group.ranks:
             lines = list(filter(None, map(plain, tail(run.path / "logs" / f"{name}-{rank.rank}.log", LOG_TAIL))))
@@ -151,7 +150,7 @@ def _ranks(
             if state == "starting" and any(_LOADING.search(line) for line in lines[-200:]):
                 one = replace(one, state="loading")
             if rank.rank == 0:
-                one = replace(one, health=health, registered=registered, lease=lease.left if lease else None)
+                one = replace(one, health=health, registered=registered, lease=(leases or {}).get(name))
             elif health:
                 one = replace(one, health="-")
             ranks.append(one)
@@ -193,15 +192,3 @@ def tunnel(url: str, local: bool) -> str | None:
         return None
     near = port if port.isdecimal() and int(port) >= 1024 else "8000"
     return f"ssh -N -L {near}:{host}:{port or 80} {getpass.getuser()}@{socket.gethostname()}"
-
-
-def duration(seconds: float) -> str:
-    """12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"

@@ -6,14 +6,12 @@ import socket
 import time
 from pathlib import Path
 
+from launcher.base.counting import duration
 from launcher.base.errors import InputError, WorkError
-from launcher.base.suggest import nearest
-from launcher.run.find import find_run, find_runs, is_run
+from launcher.run.find import find_run, is_run, look_up
 from launcher.run.folder import RunFolder
 from launcher.run.history import History
-from launcher.run.jobstate import JobState
 from launcher.run.state import job_state
-from launcher.run.status import duration
 
 
 def run_or_address(target: str | None, runs: Path) -> RunFolder | None:
@@ -23,8 +21,8 @@ def run_or_address(target: str | None, runs: Path) -> RunFolder | None:
     """
     if target is not None and not is_run(target, runs):
         if not _is_address(target):
-            known = {name for run in find_runs(runs) for name in (run.name, run.job_id, run.path.name)}
-            raise InputError(f"no run named {target!r} in {runs}/, nor a host of that name{nearest(target, known)}")
+            near = look_up(runs).near(target)
+            raise InputError(f"no run named {target!r} in {runs}/, nor a host of that name{near}")
         return None
     run = find_run(target, runs)
     refuse_ended(run)
@@ -34,18 +32,14 @@ def run_or_address(target: str | None, runs: Path) -> RunFolder | None:
 def refuse_ended(run: RunFolder) -> None:
     """Raises WorkError that says how and when, if the run has ended."""
     state = job_state(run)
-    if state.ended:
-        raise WorkError(ended_line(run, state))
-
-
-def ended_line(run: RunFolder, state: JobState) -> str:
-    """How the run ended and when, in one line."""
+    if not state.ended:
+        return
     history = History.read(run, state)
     line = f"{run.path.name} has ended: {state}"
     if history.last:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(history.last))
         line += f" at {at}, {duration(max(time.time() - history.last, 0))} ago"
-    return f"{line}; {history.failure_text}" if history.failure_text else line
+    raise WorkError(f"{line}; {history.failure_text}" if history.failure_text else line)
 
 
 def _is_address(word: str) -> bool:

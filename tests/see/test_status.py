@@ -7,10 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
+from launcher.base.counting import duration
 from launcher.commands.status import show
 from launcher.run.folder import Event
 from launcher.run.history import History
-from launcher.run.status import RankStatus, Status, duration, now, tunnel
+from launcher.run.status import RankStatus, Status, now, tunnel
 
 
 def states(*events: tuple[str, str]) -> str:

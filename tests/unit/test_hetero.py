@@ -18,7 +18,7 @@ from launcher.render import render
 from launcher.report.svg import topology
 from launcher.run.jobstate import JobState
 from launcher.run.planned import Planned
-from launcher.run.slurm import parse_sacct, parse_squeue
+from launcher.run.slurm import parse
 
 from .helpers import BASE, load, plan_of, roles
 
@@ -185,15 +185,15 @@ def test_kernels_are_prepared_for_each_kind() -> None:
 )
 def test_the_state_of_two_components(lines: list[str], state: JobState) -> None:
     told = (line.replace("|", "|N/A|N/A|") for line in lines)
-    found = parse_squeue("".join(f"7+{n}|{line}\n" for n, line in enumerate(told)))
+    found = parse("".join(f"7+{n}|{line}\n" for n, line in enumerate(told)), "squeue")
     assert found == {"7": replace(state, source="squeue")}
-    older = parse_sacct("".join(f"7+{n}|{line.partition('|')[0]}\n" for n, line in enumerate(lines)))
+    older = parse("".join(f"7+{n}|{line.partition('|')[0]}\n" for n, line in enumerate(lines)), "sacct")
     assert older == {"7": JobState(state.state, "", "sacct")}
 
 
 def test_the_start_of_two_components() -> None:
     both = "7+1|PENDING|2026-11-23T12:00:00|1:00:00|Resources\n7+0|PENDING|2026-11-23T13:00:00|1:00:00|None\n"
-    assert parse_squeue(both)["7"] == JobState("PENDING", "Resources", "squeue", "2026-11-23T13:00:00", "1:00:00")
+    assert parse(both, "squeue")["7"] == JobState("PENDING", "Resources", "squeue", "2026-11-23T13:00:00", "1:00:00")
 
 
 def test_nodes_are_compared_with_their_kind() -> None:

@@ -17,7 +17,7 @@ from launcher.run import slurm
 from launcher.run.folder import Event, RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
-from launcher.run.slurm import parse_sacct, parse_squeue, slurm_state
+from launcher.run.slurm import parse, slurm_state
 from launcher.run.state import job_state
 
 from .helpers import Cli
@@ -40,7 +40,7 @@ from .helpers import Cli
     ],
 )  # fmt: skip
 def test_squeue(output: str, found: dict[str, JobState]) -> None:
-    assert parse_squeue(output) == found
+    assert parse(output, "squeue") == found
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_squeue(output: str, found: dict[str, JobState]) -> None:
     ],
 )
 def test_sacct(output: str, states: dict[str, str]) -> None:
-    assert {job_id: state.state for job_id, state in parse_sacct(output).items()} == states
+    assert {job_id: state.state for job_id, state in parse(output, "sacct").items()} == states
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from launcher.base.errors import WorkError
-from launcher.config import Config
 from launcher.plan.show import to_json
-from launcher.run.planned import Planned
-from launcher.run.settings import Settings
+from launcher.run.jsonread import read
+from launcher.run.planned import Planned, Settings
 
 from .helpers import BASE, CONFIGS, plan_of, shipped
 
@@ -83,8 +82,9 @@ def test_defaults_of_settings_are_the_schemas() -> None:
     config = plan_of(BASE).config
     for one in fields(Settings):
         value: Any = config
-        for key in one.metadata["path"].split("."):
+        for key in one.metadata.get("path", one.name).split("."):
             value = getattr(value, key)
         assert getattr(Settings(), one.name) == value, one.name
-    assert Settings.of(config.model_dump(mode="json", exclude_none=True)) == Settings()
-    assert Settings.of(Config.model_validate({**config.model_dump(), "preflight": True}).model_dump()).preflight
+    assert read(Settings, config.model_dump(mode="json", exclude_none=True)) == Settings()
+    secured = {"security": {"nats_tls": True, "services": "open"}}
+    assert read(Settings, secured) == Settings(nats_tls=True, security_services="open")

@@ -13,7 +13,7 @@ import pytest
 from launcher.base.errors import InputError, WorkError
 from launcher.base.processes import start_time
 from launcher.plan.show import to_json
-from launcher.run.find import find_run, find_runs
+from launcher.run.find import find_run, look_up
 from launcher.run.folder import Event, Node, RunFolder, resolve_port
 from launcher.run.follow import describe, wait_for
 from launcher.run.jobstate import JobState
@@ -103,7 +103,7 @@ def test_which_run() -> None:
     first, second = make_run("demo-L1"), make_run("other-L2")
     (runs / "not-a-run").mkdir()
     (runs / "file-L3").touch()
-    assert {r.path.name for r in find_runs(runs)} == {"demo-L1", "other-L2"}
+    assert {r.path.name for r in look_up(runs).runs} == {"demo-L1", "other-L2"}
     for name in ("L1", "demo", "demo-L1"):
         assert find_run(name, runs).path.samefile(first.path)
     assert find_run(str(second.path), Path("elsewhere")) == second
@@ -493,7 +493,7 @@ def others(monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 
 def test_folders_of_others_are_skipped_and_counted(cli: Cli, others: RunFolder) -> None:
-    assert [r.path.name for r in find_runs(Path("runs"))] == ["demo-L1"]
+    assert [r.path.name for r in look_up(Path("runs")).runs] == ["demo-L1"]
     assert find_run(None, Path("runs")).job_id == "L1"
     listed = cli("list", "--json")
     assert [row["job_id"] for row in json.loads(listed.out)] == ["L1"]
