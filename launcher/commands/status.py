@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ def command(job: str | None, watch: bool, interval: float, as_json: bool, runs: 
         return
     status = read_status(run)
     if as_json:
-        click.echo(json.dumps(status.json(), indent=2))
+        click.echo(json.dumps(asdict(status), indent=2))
         return
     show(status, console())
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from launcher.base.counting import duration
 from launcher.base.errors import WorkError
-from launcher.run import slurm
 from launcher.run.folder import Event, RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
 from launcher.run.logfiles import last_lines
 from launcher.run.logtext import plain
+from launcher.run.slurm import LIMIT
 from launcher.run.state import is_local, job_state
 
 OUTPUT_LINES = 5  # of a job that ended without a record, shown in the error
@@ -54,8 +54,8 @@ class _Wait:
 
     def run(self, timeout: float | None) -> JobState:
         while True:
-            left = slurm.LIMIT if timeout is None else timeout - (time.monotonic() - self._begin)
-            state = job_state(self._run, min(slurm.LIMIT, max(left, 0.1)))
+            left = LIMIT if timeout is None else timeout - (time.monotonic() - self._begin)
+            state = job_state(self._run, min(LIMIT, max(left, 0.1)))
             history = self._history(state)
             self._tell(history, state)
             if self._reached(history, state):
@@ -111,17 +111,16 @@ class _Wait:
         # Slurm is quicker than a shared file system: what the job recorded last may take a turn to be seen here
         if not over or (self._final < 2 and history.end is None and not is_local(self._run)):
             return
-        name, waited = self._run.path.name, self._waited()
+        name, waited, failure = self._run.path.name, self._waited(), history.failure
         if history.warm == "failed":
             raise WorkError(f"{name} is not warm, and ends: {_why_cold(self._run, history)}; {waited}")
-        if self._target == "done" and history.failure is not None:
-            failure = history.failure
-            raise WorkError(f"{name} {failure.state}: {failure.detail} ({waited}){_hint(self._run, history)}")
+        hint = f"; `sgl-launch logs {self._run.job_id} --why` looks for the cause"
+        hint = "" if failure is None or history.cancelled else hint
+        if self._target == "done" and failure is not None:
+            raise WorkError(f"{name} {failure.state}: {failure.detail} ({waited}){hint}")
         how = str(state) if state.ended else f"and Slurm does not know it any more ({state.reason})"
-        what = f"{name} has ended, {how}, before it was {self._target} ({waited})"
-        if history.failure_text:
-            raise WorkError(f"{what}. {history.failure_text}{_hint(self._run, history)}")
-        raise WorkError(f"{what}. {_output(self._run)}")
+        why = history.failure_text or _output(self._run)
+        raise WorkError(f"{name} has ended, {how}, before it was {self._target} ({waited}). {why}{hint}")
 
     def _waited(self) -> str:
         return f"waited {duration(time.monotonic() - self._begin)}"
@@ -135,10 +134,6 @@ def _why_cold(run: RunFolder, history: History) -> str:
     reasons = report.get("reasons")
     said = [str(report.get("verdict", "")), "; ".join(map(str, reasons if isinstance(reasons, list) else []))]
     return plain(" ".join(f"{': '.join(filter(None, said))} ({run.path}/warmup.json)".split()))
-
-
-def _hint(run: RunFolder, history: History) -> str:
-    return "" if history.cancelled else f"; `sgl-launch logs {run.job_id} --why` looks for the cause"
 
 
 def _output(run: RunFolder) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from launcher.run.folder import STAGES, Event, RunFolder
 from launcher.run.jobstate import JobState
 
-# states of a worker group or a service that its events give as they are
-_PLAIN = {"registered", "ready", "warm", "lost"}
+# an event of a worker group or a service -> its state from then on
+_STATES = {"started": "starting", **{state: state for state in ("registered", "ready", "warm", "lost")}}
 
 
 @dataclass(frozen=True)
@@ -149,10 +149,8 @@ def _process(processes: dict[str, Process], event: Event) -> None:
     if event.state in ("restarting", "deregistered"):
         # from here on only a warm-up of its own makes it warm
         processes[name] = Process("restarting", known.restarts + (event.state == "restarting"))
-    elif event.state == "started":
-        processes[name] = Process("starting", known.restarts)
-    elif event.state in _PLAIN:
-        processes[name] = Process(event.state, known.restarts)
+    elif event.state in _STATES:
+        processes[name] = Process(_STATES[event.state], known.restarts)
 
 
 def _end(failure: Event | None, detail: str) -> JobState:

@@ -7,6 +7,7 @@ that does. The run folder must be the caller's own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,7 +15,6 @@ import signal
 import stat
 import time
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from launcher.base.processes import Process, arguments_of, environment_of, look, own_processes, send
 from launcher.run.folder import RunFolder
@@ -31,12 +31,11 @@ def leftovers(run: RunFolder, spare: Collection[int] = ()) -> list[Process]:
     folder = os.path.realpath(run.path)
     keep = {*spare, *_line_of(os.getpid())}
     processes = [p for p in own_processes() if p.pid not in keep]
-    found = {p.pid: p for p in processes if _belongs(p, folder, recorded, began)}
-    more = True
-    while more:
-        children = {p.pid: p for p in processes if p.parent in found and p.pid not in found}
-        found.update(children)
-        more = bool(children)
+    found: dict[int, Process] = {}
+    new = {p.pid: p for p in processes if _belongs(p, folder, recorded, began)}
+    while new:
+        found |= new
+        new = {p.pid: p for p in processes if p.parent in new and p.pid not in found}
     return list(found.values())
 
 
@@ -72,28 +71,19 @@ def _is_agent(pid: int, run: RunFolder) -> bool:
 
 
 def clear(run: RunFolder) -> None:
-    """Remove the run's keys, and its scratch folders on this machine. Only for a run whose script is gone."""
+    """Remove the run's keys, and its scratch folder below TMPDIR or /tmp. Only for a run whose script is gone."""
     shutil.rmtree(run.path / "secrets", ignore_errors=True)
-    for folder in _scratch(run):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _scratch(run: RunFolder) -> Iterator[Path]:
-    """The folder below TMPDIR or /tmp whose name the run has recorded."""
     try:
-        name = (run.path / "scratch").read_text().strip()
-    except (OSError, UnicodeDecodeError):
+        name = (run.path / "scratch").read_text(errors="replace").strip()
+    except OSError:
         return
     if not re.fullmatch(r"sgl-launch-[A-Za-z0-9-]+", name):
         return
-    for place in dict.fromkeys((os.environ.get("TMPDIR") or "/tmp", "/tmp")):
-        found = Path(place, name)
-        try:
-            about = os.lstat(found)
-        except OSError:
-            continue
-        if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
-            yield found
+    for place in {os.environ.get("TMPDIR") or "/tmp", "/tmp"}:
+        with contextlib.suppress(OSError):
+            about = os.lstat(f"{place}/{name}")
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
+                shutil.rmtree(f"{place}/{name}", ignore_errors=True)
 
 
 def _recorded(run: RunFolder) -> dict[int, int | None]:

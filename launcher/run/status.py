@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import re
 import socket
 import time
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from launcher.base.errors import WorkError
+from launcher.run.deployment import read_deployment
 from launcher.run.folder import RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
@@ -74,9 +77,6 @@ class Status:
     attempt: int = 0
     requeued: str | None = None
 
-    def json(self) -> dict[str, object]:
-        return asdict(self)
-
 
 def read_status(run: RunFolder, probe: bool = True) -> Status:
     """The status now. A source that does not answer leaves its part empty, and is named."""
@@ -104,7 +104,7 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
         failure=history.failure_text,
         endpoint=endpoint.url if endpoint else None,
         model=endpoint.model if endpoint else None,
-        ranks=_ranks(run, plan, history, state, answers) if plan else [],
+        ranks=list(_ranks(run, plan, history, state, answers)) if plan else [],
         expected_start=state.start or None if state.waiting else None,
         time_left=state.left or None if not state.waiting else None,
         tunnel=tunnel(endpoint.url, is_local(run)) if endpoint else None,
@@ -118,43 +118,39 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
 
 def _ask(run: RunFolder, history: History) -> Answers | None:
     """What the job answers; None while it has no workers or addresses."""
-    if not any(e.stage == "workers" for e in history.events):
-        return None
-    from launcher.run.deployment import read_deployment
-    from launcher.run.probe import ask
+    if any(e.stage == "workers" for e in history.events):
+        from launcher.run.probe import ask  # imports asyncio, which takes long
 
-    try:
-        deployment = read_deployment(run)
-    except WorkError:
-        return None
-    return ask(deployment)
+        with contextlib.suppress(WorkError):
+            return ask(read_deployment(run))
+    return None
 
 
 def _ranks(
     run: RunFolder, plan: Planned, history: History, job: JobState, answers: Answers | None
-) -> list[RankStatus]:
-    leases, healths = (answers.leases, answers.health) if answers else (None, {})
+) -> Iterator[RankStatus]:
+    healths, leases = (answers.health, answers.leases) if answers else ({}, None)
     hosts = {n.index: n.host for n in run.nodes()}
-    ranks = []
     for group in plan.groups:
-        name = group.name
-        recorded = history.process(name)
-        health = healths.get(name, "")
-        registered = None if leases is None else name in leases
+        recorded, health = history.process(group.name), healths.get(group.name, "")
+        registered = None if leases is None else group.name in leases
         state = "ended" if job.ended else now(recorded.state, health, registered)
         for rank in group.ranks:
-            lines = list(filter(None, map(plain, tail(run.path / "logs" / f"{name}-{rank.rank}.log", LOG_TAIL))))
-            host = hosts.get(rank.node, "-")
-            one = RankStatus(name, rank.rank, rank.node, host, state, restarts=recorded.restarts)
-            one = replace(one, line=that_matters(lines))
-            if state == "starting" and any(_LOADING.search(line) for line in lines[-200:]):
-                one = replace(one, state="loading")
-            if rank.rank == 0:
-                one = replace(one, health=health, registered=registered, lease=(leases or {}).get(name))
-            elif health:
-                one = replace(one, health="-")
-            ranks.append(one)
-    return ranks
+            tail_of = tail(run.path / "logs" / f"{group.name}-{rank.rank}.log", LOG_TAIL)
+            lines = list(filter(None, map(plain, tail_of)))
+            loads, first = state == "starting" and any(map(_LOADING.search, lines[-200:])), rank.rank == 0
+            yield RankStatus(
+                group=group.name,
+                rank=rank.rank,
+                node=rank.node,
+                host=hosts.get(rank.node, "-"),
+                state="loading" if loads else state,
+                health=health if first else "-" if health else "",
+                restarts=recorded.restarts,
+                registered=registered if first else None,
+                lease=leases.get(group.name) if first and leases else None,
+                line=that_matters(lines),
+            )
 
 
 def now(recorded: str, health: str, registered: bool | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def test_status_of_a_job_that_serves() -> None:
         ("prefill-0", 0, "n001", "ready"),
         ("decode-0", 1, "-", "waiting"),
     ]
-    assert json.loads(json.dumps(status.json()))["ranks"][0]["host"] == "n001"
+    assert json.loads(json.dumps(asdict(status)))["ranks"][0]["host"] == "n001"
 
 
 def test_status_of_a_job_that_failed() -> None:
