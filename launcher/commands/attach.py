@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from pathlib import Path
 
 import click
 
 from launcher.base.errors import InputError, WorkError
-from launcher.commands.options import complete_group, complete_job, runs_option
-from launcher.run.find import find_run
+from launcher.commands.options import complete_group, complete_job, find_its_run
 from launcher.run.folder import RunFolder
 from launcher.run.state import is_local
 from launcher.run.target import refuse_ended
@@ -21,10 +19,9 @@ from launcher.run.target import refuse_ended
 @click.argument("group", shell_complete=complete_group)
 @click.option("--exec", "run_it", is_flag=True, help="Run it here instead of printing it.")
 @click.option("-c", "--command", "words", default="bash", show_default=True, help="What to run there.")
-@runs_option
-def command(job: str, group: str, run_it: bool, words: str, runs: Path) -> None:
+@find_its_run
+def command(run: RunFolder, group: str, run_it: bool, words: str) -> None:
     """Print the command that opens a shell on the node of GROUP[:RANK] (prefill-0:1), inside JOB."""
-    run = find_run(job, runs)
     refuse_ended(run)
     argv = attach_command(run, group, shlex.split(words))
     if not run_it:

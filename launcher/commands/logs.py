@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from launcher.base.errors import InputError
-from launcher.commands.options import complete_group, job_argument, runs_option
-from launcher.run.find import find_run
+from launcher.commands.options import complete_group, find_its_run, job_argument
+from launcher.run.folder import RunFolder
 from launcher.run.logfiles import BLOCK, Tail, last_lines, lines, log_name, matching, parts
 from launcher.run.logtext import by_time, plain
 from launcher.run.state import job_state
@@ -27,15 +27,14 @@ COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_
 @click.option("-n", "--lines", "last", type=click.IntRange(0), default=0, help="Show only the last N lines of each.")
 @click.option("-g", "--grep", "pattern", metavar="REGEX", help="Show only lines that match.")
 @click.option("--why", "why_", is_flag=True, help="Show only what explains a failure, and what to do about it.")
-@runs_option
+@find_its_run
 def command(
-    job: str | None, group: str | None, follow: bool, last: int, pattern: str | None, why_: bool, runs: Path
+    run: RunFolder, group: str | None, follow: bool, last: int, pattern: str | None, why_: bool
 ) -> None:
     """Show the logs of JOB: all, or those of GROUP (prefill-0), or of one rank (prefill-0:1).
 
     Several logs are merged by the time of their lines.
     """
-    run = find_run(job, runs)
     if why_:
         from launcher.report.why import why
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,7 @@ runs_option = click.option(
 
 def config_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """CONFIG, --set and --cluster."""
-    function = cluster_option(function)
-    function = set_option(function)
-    return click.argument("config")(function)
+    return click.argument("config")(set_option(cluster_option(function)))
 
 
 def planned(config: str, sets: tuple[str, ...], cluster: Cluster) -> Plan:
@@ -85,37 +84,50 @@ def offline_checks(config: str, sets: tuple[str, ...], cluster: Cluster, refuse:
         click.echo(f"sgl-launch: {counted(checked.warnings, 'warning')} about the config: {read}", err=True)
 
 
+@contextlib.contextmanager
+def as_input_error(*kinds: type[Exception]) -> Iterator[None]:
+    """Raises InputError in place of exceptions of these kinds."""
+    try:
+        yield
+    except kinds as e:
+        raise InputError(str(e)) from None
+
+
 def complete_job(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-    """For shells: ids, names and folders of the runs that begin so, the newest first."""
+    """For shells: ids and names of the runs that begin so, the newest first."""
     from click.shell_completion import CompletionItem
 
     from launcher.run.find import look_up
 
-    try:
-        given = str(ctx.params.get("runs") or "") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
-        runs = look_up(Path(expanded(given))).runs
-    except Exception:  # a broken site file is no reason to break the user's prompt
-        return []
     found: dict[str, str] = {}
-    for run in reversed(runs):
-        for name in (run.job_id, run.name):
-            found.setdefault(name, run.path.name)
+    with contextlib.suppress(Exception):  # a broken site file is no reason to break the user's prompt
+        for run in reversed(look_up(ctx.params["runs"]).runs):
+            for name in (run.job_id, run.name):
+                found.setdefault(name, run.path.name)
     return [CompletionItem(n, help=text) for n, text in found.items() if n.startswith(incomplete)]
 
 
-def complete_group(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+def complete_group(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """For shells: the groups and ranks of the job that was named before."""
-    from click.shell_completion import CompletionItem
-
     from launcher.run.find import find_run
 
-    try:
-        given = str(ctx.params.get("runs") or "") or os.environ.get("SGL_LAUNCH_RUNS") or site_value("runs") or "runs"
-        groups = find_run(ctx.params.get("job"), Path(expanded(given))).plan().groups
-    except Exception:
-        return []
-    names = [n for g in groups for n in (g.name, *(f"{g.name}:{r.rank}" for r in g.ranks))]
-    return [CompletionItem(n) for n in names if n.startswith(incomplete)]
+    with contextlib.suppress(Exception):
+        groups = find_run(ctx.params["job"], ctx.params["runs"]).plan().groups
+        names = [n for g in groups for n in (g.name, *(f"{g.name}:{r.rank}" for r in g.ranks))]
+        return [n for n in names if n.startswith(incomplete)]
+    return []
 
 
 job_argument = click.argument("job", required=False, shell_complete=complete_job)
+
+
+def find_its_run(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--runs; with it the argument JOB becomes `run`, the run folder."""
+
+    @functools.wraps(function)
+    def with_run(job: str | None, runs: Path, **others: Any) -> Any:
+        from launcher.run.find import find_run
+
+        return function(run=find_run(job, runs), **others)
+
+    return runs_option(with_run)

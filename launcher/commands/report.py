@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from launcher.base.errors import WorkError
-from launcher.commands.options import job_argument, runs_option
-from launcher.run.find import find_run
+from launcher.commands.options import find_its_run, job_argument
+from launcher.run.folder import RunFolder
 
 
 @click.command("report")
@@ -16,17 +16,16 @@ from launcher.run.find import find_run
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Default: report.html in the run folder."
 )
-@runs_option
-def command(job: str | None, output: Path | None, runs: Path) -> None:
+@find_its_run
+def command(run: RunFolder, output: Path | None) -> None:
     """Write one HTML page about JOB: timeline, nodes and groups, warm-up, config and versions.
 
     The page needs no network and can be sent as it is. It holds no secrets but what the config has.
     """
     from launcher.report.page import page
 
-    run = find_run(job, runs)
-    text = page(run)
     target = output or run.path / "report.html"
+    text = page(run)
     try:
         target.write_text(text, encoding="utf-8")
     except OSError as e:

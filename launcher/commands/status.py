@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from launcher.base.counting import duration
-from launcher.commands.options import job_argument, json_option, runs_option
-from launcher.run.find import find_run
+from launcher.commands.options import find_its_run, job_argument, json_option
 from launcher.run.folder import RunFolder
 from launcher.run.jobstate import JobState
 from launcher.run.status import Status, read_status
@@ -29,10 +27,9 @@ COLOURS = {"ready": "green", "warm": "green", "lost": "bold red", "restarting": 
 @click.option("-w", "--watch", is_flag=True, help="Go on showing it until the job ends.")
 @click.option("--interval", type=float, default=2, show_default=True, metavar="SECONDS", help="With --watch.")
 @json_option
-@runs_option
-def command(job: str | None, watch: bool, interval: float, as_json: bool, runs: Path) -> None:
+@find_its_run
+def command(run: RunFolder, watch: bool, interval: float, as_json: bool) -> None:
     """Show JOB (an id, a name or a run folder; the newest without one)."""
-    run = find_run(job, runs)
     if watch and not as_json:
         _watch(run, interval)
         return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import click
 
 from launcher.base.counting import duration
-from launcher.commands.options import job_argument, runs_option
-from launcher.run.find import find_run
+from launcher.commands.options import find_its_run, job_argument
+from launcher.run.folder import RunFolder
 from launcher.run.follow import wait_for
 from launcher.run.history import History
 
@@ -25,14 +24,14 @@ from launcher.run.history import History
     help="State to wait for.",
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="Give up after this.")
-@runs_option
-def command(job: str | None, target: str, timeout: float | None, runs: Path) -> None:
+@find_its_run
+def command(run: RunFolder, target: str, timeout: float | None) -> None:
     """Wait until JOB (an id, a name or a run folder; the newest without one) has reached a state.
 
     A job that is requeued is waited for again. The last line says in which state it is and after how long. Exit
     status 1 if it ends, fails or is cancelled before.
     """
-    run, begin = find_run(job, runs), time.monotonic()
+    begin = time.monotonic()
     state = wait_for(run, target, timeout, lambda line: click.echo(line, err=True))
     stage, waited = History.read(run, state).stage, duration(time.monotonic() - begin)
     click.echo(f"{run.path.name} is {target}: {state}, stage {stage}; waited {waited}")
