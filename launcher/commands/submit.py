@@ -175,12 +175,11 @@ def start(plan: Plan, script: str, cluster: Where, options: tuple[str, ...]) -> 
         return run, run.job_id
     from launcher.executors import slurm
 
-    submitted = slurm.ScriptExecutor(
-        runs, plan.config.name, script, options, plan.config.sbatch_options
-    ).submit_script()
-    for problem in submitted.problems:
-        click.echo(f"sgl-launch: warning: job {submitted.job_id}: {problem}", err=True)
-    return RunFolder(submitted.folder), submitted.parsable
+    sbatch = slurm.ScriptExecutor(runs, plan.config.name, script, options, plan.config.sbatch_options)
+    run, shown = sbatch.submit_script()
+    for problem in sbatch.problems:
+        click.echo(f"sgl-launch: warning: job {run.job_id}: {problem}", err=True)
+    return run, shown
 
 
 def _dry_command(plan: Plan, cluster: Where, options: tuple[str, ...]) -> str:

@@ -46,5 +46,5 @@ def start_here(runs: Path, name: str, script: str, nodes: int, env: Mapping[str,
     copy = run.path / "submitted.sh"
     copy.write_text(script, encoding="utf-8")
     # salloc's own is where salloc was called, and a relative `runs` is taken from here
-    start_script(copy, runs / f"{run.path.name}.out", run, {**env, "SLURM_SUBMIT_DIR": os.getcwd()})
+    start_script(copy, run, {**env, "SLURM_SUBMIT_DIR": os.getcwd()})
     return run

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import submitit
-from submitit.core.utils import JobPaths
-from submitit.local.local import LocalJob
 
 from launcher.base.processes import start_time
 from launcher.run.folder import RunFolder
@@ -21,28 +20,22 @@ class ScriptExecutor(submitit.LocalExecutor):
     """Starts `script` under bash in a session of its own; it outlives the caller."""
 
     def __init__(self, runs: Path, name: str, script: str, env: Mapping[str, str]) -> None:
-        self._script, self._name, self._env = script, name, dict(env)
+        self._runs, self._script, self._name, self._env = runs, script, name, env
         super().__init__(folder=runs / f"{name}-%j")
 
     def submit_script(self) -> RunFolder:
         """Start the script; its id is the first free L<n> among the run folders."""
-        job: LocalJob[Any] = self._submit_command("")
-        return RunFolder(Path(job.paths.folder))
-
-    def _submit_command(self, command: str) -> LocalJob[Any]:
-        runs = JobPaths.get_first_id_independent_folder(self.folder)
-        job_id, folder = _new_folder(runs, self._name)
-        script = folder / "submitted.sh"
+        run = RunFolder(_new_folder(self._runs, self._name))
+        script = run.path / "submitted.sh"
         script.write_text(self._script, encoding="utf-8")
-        output = runs / f"{self._name}-{job_id}.out"
-        process = start_script(script, output, RunFolder(folder), {**self._env, "SGL_JOB_ID": job_id})
-        return LocalJob(folder=self.folder, job_id=job_id, process=process)
+        start_script(script, run, {**self._env, "SGL_JOB_ID": run.job_id})
+        return run
 
 
-def start_script(script: Path, output: Path, run: RunFolder, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start_script(script: Path, run: RunFolder, env: Mapping[str, str]) -> None:
     """Start a script under bash in a session of its own; it outlives the caller."""
-    with output.open("ab") as file:
-        return subprocess.Popen(
+    with run.output.open("ab") as file:
+        subprocess.Popen(
             ["bash", str(script)],
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -62,17 +55,13 @@ def _record_process(run: RunFolder) -> None:
     run.write_json("local.json", {"pid": pid, "start_time": start_time(pid), "host": socket.gethostname()})
 
 
-def _new_folder(runs: Path, name: str) -> tuple[str, Path]:
+def _new_folder(runs: Path, name: str) -> Path:
     """Make the run folder of the first free id: two submits at once get two."""
     runs.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        taken = any(runs.glob(f"*-L{number}"))
-        folder = runs / f"{name}-L{number}"
-        if not taken:
-            try:
+    for number in itertools.count(1):
+        if not any(runs.glob(f"*-L{number}")):
+            with contextlib.suppress(FileExistsError):
+                folder = runs / f"{name}-L{number}"
                 folder.mkdir()
-                return f"L{number}", folder
-            except FileExistsError:
-                pass
-        number += 1
+                break
+    return folder
