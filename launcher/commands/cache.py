@@ -11,7 +11,7 @@ import click
 
 from launcher.base.counting import counted
 from launcher.base.errors import InputError, WorkError
-from launcher.commands.options import json_option
+from launcher.commands.options import as_input_error, json_option
 
 _folder = click.option(
     "--cache-dir",
@@ -57,10 +57,8 @@ def show(folder: Path, name: str) -> None:
     from warmup.kernels import StoreError
     from warmup.kernels import show as find
 
-    try:
+    with as_input_error(StoreError):
         click.echo(json.dumps(find(folder, name).to_json(), indent=1))
-    except StoreError as e:
-        raise InputError(str(e)) from None
 
 
 @command.command("verify")
@@ -71,10 +69,8 @@ def verify(folder: Path, names: tuple[str, ...]) -> None:
     from warmup.kernels import StoreError
     from warmup.kernels import verify as check
 
-    try:
+    with as_input_error(StoreError):
         checked = check(folder, names)
-    except StoreError as e:
-        raise InputError(str(e)) from None
     for entry in checked:
         click.echo(f"{'bad ' if entry.problem else 'good'}  {entry.name}{_why(entry)}")
     bad = [e for e in checked if e.problem]
@@ -88,9 +84,7 @@ def verify(folder: Path, names: tuple[str, ...]) -> None:
 @click.option("--keep", type=int, help="All but so many.")
 @click.option("--max-gb", type=float, help="Until the rest fits.")
 @click.option("--dry-run", is_flag=True, help="Only say which.")
-def prune(
-    folder: Path, days: float | None, keep: int | None, max_gb: float | None, dry_run: bool
-) -> None:
+def prune(folder: Path, days: float | None, keep: int | None, max_gb: float | None, dry_run: bool) -> None:
     """Remove archives, least recently used first."""
     from warmup.kernels import StoreError
     from warmup.kernels import prune as remove

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from launcher.base.errors import InputError, WorkError
+from launcher.base.errors import WorkError
 from launcher.base.terminal import visible
-from launcher.commands.options import runs_option
+from launcher.commands.options import as_input_error, runs_option
 from launcher.run.folder import RunFolder
 
 
@@ -37,10 +37,8 @@ def command(target: str | None, message: str, max_tokens: int, model: str | None
         address, model = endpoint.url, model or endpoint.model
         names = _names(run)
     else:
-        try:
+        with as_input_error(AddressError):
             address = parse_address(target or "")
-        except AddressError as e:
-            raise InputError(str(e)) from None
     asyncio.run(_chat(address, model, message, max_tokens, names))
 
 

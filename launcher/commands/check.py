@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from launcher.commands.options import config_argument, json_option
+from launcher.commands.options import as_input_error, config_argument, json_option
 from launcher.plan.model import Cluster
 
 
@@ -36,17 +36,14 @@ def command(
 
     Errors stop a deployment (exit status 2), warnings may be meant (exit status 0).
     """
-    from launcher.base.errors import InputError
     from launcher.catalog.installed import installed_catalog
     from launcher.catalog.releases import CatalogError
     from launcher.check import check_config
 
     if version and installed:
         raise click.UsageError("give --sglang or --installed, not both")
-    try:
+    with as_input_error(CatalogError):
         catalog = installed_catalog(installed) if installed else None
-    except CatalogError as e:
-        raise InputError(str(e)) from None
     checked = check_config(config, sets, cluster, catalog, version, ask_slurm=not no_slurm)
     if as_json:
         found = {

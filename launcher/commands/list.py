@@ -26,8 +26,7 @@ from launcher.run.state import job_states
 def command(lines: int, running: bool, as_json: bool, runs: Path) -> None:
     """List the runs, newest last: job id, name, state, stage, age and how they ended."""
     known = look_up(runs)
-    found = known.runs
-    chosen = found[-lines:] if lines else found
+    chosen = known.runs[-lines:]  # all for 0
     states = job_states(chosen)
     rows = [_row(run, state) for run, state in zip(chosen, states, strict=True)]
     rows = [row for row in rows if not (running and row["ended"])]

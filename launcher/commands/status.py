@@ -30,21 +30,19 @@ COLOURS = {"ready": "green", "warm": "green", "lost": "bold red", "restarting": 
 @find_its_run
 def command(run: RunFolder, watch: bool, interval: float, as_json: bool) -> None:
     """Show JOB (an id, a name or a run folder; the newest without one)."""
-    if watch and not as_json:
-        _watch(run, interval)
-        return
-    status = read_status(run)
     if as_json:
-        click.echo(json.dumps(asdict(status), indent=2))
-        return
-    show(status, console())
+        click.echo(json.dumps(asdict(read_status(run)), indent=2))
+    elif watch:
+        _watch(run, interval)
+    else:
+        show(read_status(run), console())
 
 
 def console() -> Console:
     """Eighty columns where the output is no terminal, or a narrower one."""
     from rich.console import Console
 
-    made = Console(highlight=False, soft_wrap=False)
+    made = Console(highlight=False)
     return made if made.is_terminal else Console(highlight=False, width=WIDTH)
 
 
@@ -62,15 +60,11 @@ def _watch(run: RunFolder, interval: float) -> None:
 
 
 def show(status: Status, out: Console) -> None:
-    for part in parts(status):
-        # what is copied must not be broken: a folder, an address, a command
-        out.print(part, soft_wrap=isinstance(part, _text_type()))
-
-
-def _text_type() -> type:
     from rich.text import Text
 
-    return Text
+    for part in parts(status):
+        # what is copied must not be broken: a folder, an address, a command
+        out.print(part, soft_wrap=isinstance(part, Text))
 
 
 def parts(status: Status) -> list[Any]:
@@ -82,9 +76,9 @@ def parts(status: Status) -> list[Any]:
         made.insert(2, Text(status.failure, style="red"))
     if status.ranks:
         made += [Text(), _table(status)]
-        made += _last_lines(status)
-    made += [Text(f"not known: {one}", style="yellow") for one in status.missing]
-    return made
+    if lines := _last_lines(status):
+        made += [Text(), Text("last log lines", style="bold"), *map(Text, lines)]
+    return [*made, *(Text(f"not known: {one}", style="yellow") for one in status.missing)]
 
 
 def head(status: Status) -> list[str]:
@@ -114,39 +108,29 @@ def _table(status: Status) -> Any:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name, align in (("group", "left"), ("rank", "right"), ("node", "left"), ("state", "left"), ("health", "left")):
-        table.add_column(name, justify=align, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+    for name in ("group", "rank", "node", "state", "health"):
+        table.add_column(name, justify="right" if name == "rank" else "left", no_wrap=True, overflow="ellipsis")
     table.add_column("restarts", justify="right")
     table.add_column("lease", justify="right")
-    previous = ""
     for rank in status.ranks:
-        name = rank.group if rank.group != previous else ""
-        previous = rank.group
+        first = rank.rank == 0
         lease = f"{rank.lease:.0f} s" if rank.lease is not None else "none" if rank.registered is False else ""
         table.add_row(
-            name,
+            rank.group if first else "",
             str(rank.rank),
             rank.host if rank.host != "-" else f"({rank.node})",
             Text(rank.state, style=COLOURS.get(rank.state, "")),
             Text(rank.health, style="red" if rank.health in ("refused", "no answer") else ""),
-            str(rank.restarts) if rank.rank == 0 else "",
-            lease if rank.rank == 0 else "",
+            str(rank.restarts) if first else "",
+            lease if first else "",
         )
     return table
 
 
-def _last_lines(status: Status) -> list[Any]:
+def _last_lines(status: Status) -> list[str]:
     """A line a rank, cut to the width; of those that serve none."""
-    from rich.text import Text
-
-    rows = [r for r in status.ranks if r.line and r.state not in ("ready", "warm")]
-    if status.ranks[0].state == "ended" and "failed" not in (status.failure or ""):
+    if status.ranks and status.ranks[0].state == "ended" and "failed" not in (status.failure or ""):
         return []  # what they said as they were told to end tells nothing
-    if not rows:
-        return []
-    made: list[Any] = [Text(), Text("last log lines", style="bold")]
-    for rank in rows:
-        label = f"{rank.group}:{rank.rank}"
-        text = f"{label:<13} {rank.line}"
-        made.append(Text(text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"))
-    return made
+    rows = [r for r in status.ranks if r.line and r.state not in ("ready", "warm")]
+    lines = [f"{f'{rank.group}:{rank.rank}':<13} {rank.line}" for rank in rows]
+    return [line if len(line) <= WIDTH else line[: WIDTH - 1] + "…" for line in lines]

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from launcher.base.errors import InputError
-from launcher.commands.options import cluster_option, json_option, runs_option, set_option
+from launcher.commands.options import as_input_error, cluster_option, json_option, runs_option, set_option
 from launcher.plan.model import Cluster
 
 
@@ -87,16 +86,10 @@ def command(
         address, model = deployment.endpoint, model or deployment.model
     old = options.sizing.axes
     axes = Axes(prompt_tokens or old.prompts, concurrency or old.concurrencies, output_tokens or old.outputs)
-    options = replace(
-        options,
-        sizing=replace(options.sizing, axes=axes),
-        time_limit=timeout or options.time_limit,
-    )
-    try:
-        with Live() as live:
-            report = run(address, model=model, options=options, expected_workers=expected, progress=live)
-    except AddressError as e:
-        raise InputError(str(e)) from None
+    sizing = replace(options.sizing, axes=axes)
+    options = replace(options, sizing=sizing, time_limit=timeout or options.time_limit)
+    with as_input_error(AddressError), Live() as live:
+        report = run(address, model=model, options=options, expected_workers=expected, progress=live)
     if folder is not None:
         # the job's own sweep, the first and cold one, stays what it is
         file = folder.next_sweep()
@@ -122,7 +115,7 @@ def _kernels(
     from launcher.commands.submit import start
 
     if from_log is not None:
-        kernelwarmup.learn(from_log, out, fast=False)
+        kernelwarmup.learn(from_log, out)
         return
     if config is None:
         raise click.UsageError("--kernels needs a CONFIG (or --from-log FILE)")

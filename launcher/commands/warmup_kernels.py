@@ -14,6 +14,7 @@ import click
 
 from launcher.base.errors import InputError, WorkError
 from launcher.base.files import own_command
+from launcher.commands.options import as_input_error
 from launcher.config.load import load_config
 from launcher.job.kernels import folder_name, manifest_of
 from launcher.plan.make import kernels_plan, make_plan
@@ -27,21 +28,18 @@ def show_plan(config: str, sets: tuple[str, ...], as_json: bool) -> None:
 
     loaded, source = load_config(config, sets)
     make_plan(loaded, source)
-    try:
+    with as_input_error(*ERRORS):
         manifest = manifest_of(loaded.model_dump(mode="json"))
-    except ERRORS as e:
-        raise InputError(str(e)) from None
     click.echo(json.dumps(plan_json(manifest), indent=1) if as_json else plan_table(manifest), nl=as_json)
 
 
-def learn(log: Path, out: Path | None, fast: bool) -> None:
+def learn(log: Path, out: Path | None) -> None:
     """A manifest from the lines that SGLang logs while it compiles."""
     from warmup.kernels import ERRORS, learn_file, plan_table
 
     try:
-        manifest = learn_file(log, sglang=None, chunked_prefill=None, fast=fast)
-    except ERRORS as e:
-        raise InputError(str(e)) from None
+        with as_input_error(*ERRORS):
+            manifest = learn_file(log, sglang=None, chunked_prefill=None, fast=False)
     except OSError as e:
         raise InputError(f"{log}: {e.strerror}") from None
     if out is not None:
@@ -62,10 +60,8 @@ def build_here(config: str, sets: tuple[str, ...]) -> None:
     package_folder = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory() as scratch:
         manifest = Path(scratch) / "kernels.json"
-        try:
+        with as_input_error(*ERRORS):
             manifest_of(loaded.model_dump(mode="json")).write(manifest)
-        except ERRORS as e:
-            raise InputError(str(e)) from None
         folder = Path(f"{wish.local_dir}-{os.getuid()}", folder_name(manifest, loaded.container.image))
         words = [
             *(python, "-m", "warmup.kernels", "ensure", "--manifest", str(manifest)),
