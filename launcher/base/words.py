@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 _REF = re.compile(r"(?:[A-Za-z0-9_:/.,=@%+-]|\$\{[A-Z_][A-Z0-9_]*\})+")
@@ -65,3 +65,14 @@ def shown(word: Word, values: Mapping[str, str]) -> str:
     if isinstance(word, Joined):
         return "".join(shown(part, values) for part in word.parts)
     return word.fill(values) if isinstance(word, Ref) else word
+
+
+def flag_lines(argv: Iterable[str]) -> list[str]:
+    """A command for people: a line a flag, with its values."""
+    lines: list[str] = []
+    for word in argv:
+        if word.startswith("--") or not lines:
+            lines.append(shlex.quote(word))
+        else:
+            lines[-1] += " " + shlex.quote(word)
+    return lines

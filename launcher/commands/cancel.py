@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import threading
@@ -76,9 +77,7 @@ def _find(job: str, runs: Path) -> RunFolder:
     if not found and not job.isdecimal():
         raise WorkError(f"{runs}/ does not answer; a job of Slurm can be ended by its number: sgl-launch cancel NUMBER")
     if not found:
-        code, output = run_command(["scancel", job], env=environment())
-        if code:
-            raise WorkError(f"scancel {job}: {output.strip()}")
+        _scancel(job)
         raise WorkError(f"Slurm was told to end job {job}; how it ends is not known, since {runs}/ does not answer")
     if isinstance(found[0], Exception):
         raise found[0]
@@ -134,13 +133,16 @@ def _end_the_rest(run: RunFolder) -> None:
     clear(run)
 
 
+def _scancel(job_id: str, *options: str) -> None:
+    code, output = run_command(["scancel", *options, job_id], env=environment())
+    if code:
+        raise WorkError(f"scancel {job_id}: {output.strip()}")
+
+
 def _end_slurm(run: RunFolder, timeout: float) -> JobState:
     """Have Slurm end the job; by force if its script hangs."""
     where = ["-M", cluster] if (cluster := cluster_of(run)) else []
-    scancel = ["scancel", *where]
-    code, output = run_command([*scancel, run.job_id], env=environment())
-    if code:
-        raise WorkError(f"scancel {run.job_id}: {output.strip()}")
+    _scancel(run.job_id, *where)
     begin, forced = time.monotonic(), False
     while not (state := job_state(run)).ended and not state.forgotten:
         waited = time.monotonic() - begin
@@ -150,6 +152,7 @@ def _end_slurm(run: RunFolder, timeout: float) -> JobState:
         if not forced and waited > min(KILL_WAIT, timeout * 0.75):
             forced = True
             click.echo(f"{run.path.name} is still {state} after {waited:.0f} s; it is killed (SIGKILL)", err=True)
-            run_command([*scancel, "--signal=KILL", "--full", run.job_id], env=environment())
+            with contextlib.suppress(WorkError):  # it may have ended just now
+                _scancel(run.job_id, *where, "--signal=KILL", "--full")
         time.sleep(1)  # Slurm's controller is everyone's
     return state

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import textwrap
 from collections.abc import Iterator, Sequence
 
 import click
 
 from launcher.base.counting import counted
+from launcher.base.words import flag_lines
 from launcher.commands.options import config_argument, json_option, offline_checks, planned
 from launcher.plan.model import Cluster
 from launcher.plan.show import to_json
@@ -50,7 +52,8 @@ def text(plan: Planned) -> str:
         group = plan.first_of(role)
         lines += ["", f"{group.name}, rank 0:"]
         lines += [f"  {k}={shlex.quote(v)}" for k, v in group.env.items()]
-        lines += _command(group.argv)
+        program, *flags = flag_lines(group.argv)
+        lines += [f"  {program}", *(f"    {flag}" for flag in flags)]
     return "\n".join(lines)
 
 
@@ -75,13 +78,8 @@ def _component(component: PlannedComponent) -> str:
 
 def _row(head: str, ports: str) -> list[str]:
     """The row, its ports wrapped so that it stays within 80 columns."""
-    rows, line = [], head
-    for port in ports.split():
-        if len(line) + len(port) > 79 and line.strip():
-            rows.append(line.rstrip())
-            line = " " * len(head)
-        line += port + " "
-    return [*rows, line.rstrip()]
+    lines = textwrap.wrap(ports, 79 - len(head), break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"{head}{lines[0]}".rstrip(), *(" " * len(head) + line for line in lines[1:])]
 
 
 def _span(numbers: Sequence[int]) -> str:
@@ -89,14 +87,3 @@ def _span(numbers: Sequence[int]) -> str:
     if len(numbers) > 1 and list(numbers) == list(range(numbers[0], numbers[-1] + 1)):
         return f"{numbers[0]}-{numbers[-1]}"
     return ",".join(str(n) for n in numbers)
-
-
-def _command(argv: Sequence[str]) -> list[str]:
-    lines: list[str] = []
-    for word in argv:
-        if word.startswith("--") or not lines:
-            lines.append("    " + shlex.quote(word))
-        else:
-            lines[-1] += " " + shlex.quote(word)
-    lines[0] = "  " + lines[0].strip()
-    return lines

@@ -162,16 +162,16 @@ def _say_surroundings(plan: Plan) -> None:
 def start(plan: Plan, script: str, cluster: Where, options: tuple[str, ...]) -> tuple[RunFolder, str]:
     """Hand a script over; returns its run folder and what is printed with --parsable."""
     runs = Path(plan.config.runs).absolute()
+    env = {"SGL_LAUNCH": own_command()}
     if cluster == "here":
         from launcher.executors.here import start_here
 
-        env = {"SGL_LAUNCH": own_command()}
         run = start_here(runs, plan.config.name, script, plan.nodes + plan.spare_nodes, env)
         return run, run.job_id
     if cluster == "local":
         from launcher.executors import local
 
-        run = local.ScriptExecutor(runs, plan.config.name, script, {"SGL_LAUNCH": own_command()}).submit_script()
+        run = local.ScriptExecutor(runs, plan.config.name, script, env).submit_script()
         return run, run.job_id
     from launcher.executors import slurm
 

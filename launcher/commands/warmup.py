@@ -69,7 +69,20 @@ def command(
     archive under its warmup.kernels.cache_dir: as a one-node job, or here with --cluster local.
     """
     if kernels:
-        _kernels(target, only_plan, from_log, out, sets, cluster, as_json)
+        from launcher.commands import warmup_kernels
+        from launcher.commands.submit import start
+
+        if from_log is not None:
+            warmup_kernels.learn(from_log, out)
+        elif target is None:
+            raise click.UsageError("--kernels needs a CONFIG (or --from-log FILE)")
+        elif only_plan:
+            warmup_kernels.show_plan(target, sets, as_json)
+        elif cluster == "local":
+            warmup_kernels.build_here(target, sets)
+        else:
+            built, shown = warmup_kernels.submit_kernels(target, sets, cluster, start)
+            click.echo(f"{built.name}: job {shown}, {built.path}")
         return
     from launcher.run.target import run_or_address
     from warmup.requests import AddressError, Axes, Options, run
@@ -100,29 +113,3 @@ def command(
     else:
         show(report)
     sys.exit(0 if report.verdict.warm else 1)
-
-
-def _kernels(
-    config: str | None,
-    only_plan: bool,
-    from_log: Path | None,
-    out: Path | None,
-    sets: tuple[str, ...],
-    cluster: Cluster,
-    as_json: bool,
-) -> None:
-    from launcher.commands import warmup_kernels as kernelwarmup
-    from launcher.commands.submit import start
-
-    if from_log is not None:
-        kernelwarmup.learn(from_log, out)
-        return
-    if config is None:
-        raise click.UsageError("--kernels needs a CONFIG (or --from-log FILE)")
-    if only_plan:
-        kernelwarmup.show_plan(config, sets, as_json)
-    elif cluster == "local":
-        kernelwarmup.build_here(config, sets)
-    else:
-        run, shown = kernelwarmup.submit_kernels(config, sets, cluster, start)
-        click.echo(f"{run.name}: job {shown}, {run.path}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 from typing import Any
 
 from launcher.base.counting import duration
+from launcher.base.words import flag_lines
 from launcher.report import svg
 from launcher.report.facts import Facts, collect
 from launcher.report.why import place
@@ -83,13 +83,4 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
 
 def _commands(plan: Planned) -> list[tuple[str, str]]:
     """Rank 0's command of the first group of each role, a flag a line."""
-    found: dict[str, str] = {}
-    for role in plan.roles:
-        lines: list[str] = []
-        for word in plan.first_of(role).argv:
-            if word.startswith("--") or not lines:
-                lines.append(shlex.quote(word))
-            else:
-                lines[-1] += " " + shlex.quote(word)
-        found[role] = " \\\n  ".join(lines)
-    return list(found.items())
+    return [(role, " \\\n  ".join(flag_lines(plan.first_of(role).argv))) for role in plan.roles]
