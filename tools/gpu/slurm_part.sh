@@ -15,7 +15,7 @@ dpkg -L "${packages[@]}" | sort -u | while read -r file; do
     *) echo "$file" ;;
     esac
 done > "$list"
-for link in slurmctld slurmd slurmstepd; do echo "/etc/alternatives/$link"; done >> "$list"
+for name in slurmctld slurmd slurmstepd; do printf '%s\n' "/etc/alternatives/$name" "/usr/sbin/$name"; done >> "$list"
 # Their libraries, but those of the C library: every system has its own.
 while read -r file; do
     ldd "$(readlink -f "$file")" 2> /dev/null | awk '$3 ~ "^/" {print $3}' || true

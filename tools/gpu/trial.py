@@ -1,6 +1,6 @@
 """A deployment on this machine's GPUs, submitted, used, hit and ended; prints what happened and when.
 
-    python tools/gpu/trial.py CONFIG [--slurm NODES] [--hit STAGE:NODE:TEXT[:SIGNAL] ...] [OPTIONS OF submit]
+    python tools/gpu/trial.py CONFIG [--slurm NODES] [--hit STAGE/NODE/TEXT[/SIGNAL] ...] [OPTIONS OF submit]
 
 Local by default. With --slurm, real Slurm whose nodes are namespaces of this machine with one GPU each
 (tests/slurm/cluster). --hit sends a signal (KILL) to the first process on NODE (`-` when local) that has TEXT in its
@@ -31,7 +31,6 @@ from tests.slurm.cluster import Cluster  # noqa: E402
 
 BEGIN = time.time()
 SGL_LAUNCH = shutil.which("sgl-launch") or str(Path(sys.executable).with_name("sgl-launch"))
-OURS = ("sglang", "dynamo", "nats-server", "etcd", "caddy")
 
 
 def say(*words: object) -> None:
@@ -79,6 +78,7 @@ class Slurm:
 
     def __init__(self, folder: Path, nodes: int, real: bool) -> None:
         self.folder = folder
+        shutil.rmtree(folder.with_name("slurm"), ignore_errors=True)
         self.cluster = Cluster.up(
             nodes, 1, real_gpus=real, state=folder.with_name("slurm"), share=folder, memory_mb=100_000
         )
@@ -133,13 +133,22 @@ class Trial:
             time.sleep(0.05)
         return None
 
-    def hit(self, run: Path, job: str, target: str) -> None:
-        stage, node, text, *name = target.split(":")
-        found = [p for p in self.where.processes(node) if text in p[1] and "trial.py" not in p[1]]
-        if node == "-" and "-" in stage:  # both groups are here: only those of the group's own processes
+    def of_run(self, run: Path, node: str, stage: str = "") -> list[tuple[int, str, int]]:
+        """The run's processes on a node. On this machine others' may look alike: only what the run started."""
+        found = self.where.processes(node)
+        if node == "-":
             lines = [line.split() for line in (run / "processes").read_text().splitlines()]
-            leaders = {int(words[0]) for words in lines if words[1].startswith(f"{stage}-")}
+            leaders = {int(words[0]) for words in lines if words[1].startswith(stage)}
             found = [p for p in found if p[2] in leaders]
+        return found
+
+    def hit(self, run: Path, job: str, target: str) -> None:
+        stage, node, text, *name = target.split("/")
+        found = [
+            p
+            for p in self.of_run(run, node, f"{stage}-")
+            if text in p[1] and not p[1].startswith("srun ") and "trial.py" not in p[1]
+        ]
         if not found:
             say("nothing to hit for", target, [p[1][:60] for p in self.where.processes(node)])
             return
@@ -152,7 +161,7 @@ class Trial:
         since = time.time()
         self.where.send(node, found[0][0], name[0] if name else "KILL")
         say("hit", target, found[0][1][:70])
-        steps = [("noticed", ("lost", "restarting", "hung"), 100.0), ("in service again", ("ready",), 300.0)]
+        steps = [("noticed", ("lost", "restarting"), 60.0), ("in service again", ("ready",), 180.0)]
         if stage not in ("frontend", "nats", "etcd"):
             steps.append(("warm again", ("warm", "not warm"), 90.0))
         for what, states, limit in steps:
@@ -170,7 +179,7 @@ class Trial:
         if not found:
             return
         job = found[1]
-        run = next(self.where.folder.glob(f"runs/*-{job}"))
+        run = Path(output.partition(f"job {job}, ")[2].split()[0])
         try:
             self.sgl("status", job)
             self.sgl("chat", job, "--message", "Tell me of nodes.")
@@ -191,8 +200,8 @@ class Trial:
         else:
             self.sgl("cancel", job)
         say(how, "took", round(time.time() - since, 2), "s")
-        found = [(node, p[1][:80]) for node in self.where.nodes for p in self.where.processes(node)]
-        say("left:", [p for p in found if any(name in p[1] for name in OURS) and "trial.py" not in p[1]])
+        left = [(node, p[1][:80]) for node in self.where.nodes for p in self.of_run(run, node)]
+        say("left:", left)
         begin = self.events(run)[0]["time"]
         for event in self.events(run):
             after, detail = event["time"] - begin, event.get("detail", "")[:150]
@@ -206,7 +215,7 @@ def main() -> None:
     parser.add_argument("config")
     parser.add_argument("--slurm", type=int, metavar="NODES")
     parser.add_argument("--fake-gpus", action="store_true", help="a rehearsal of the trial without GPUs")
-    parser.add_argument("--hit", action="append", default=[], metavar="STAGE:NODE:TEXT[:SIGNAL]")
+    parser.add_argument("--hit", action="append", default=[], metavar="STAGE/NODE/TEXT[/SIGNAL]")
     parser.add_argument("--folder", type=Path, default=Path("/root/trial"), help="where it runs; not below /tmp")
     parser.add_argument("--timeout", type=int, default=480, help="seconds until warm")
     parser.add_argument("--end", choices=("cancel", "drain"), default="cancel")
