@@ -12,13 +12,8 @@ from launcher.config import Config, Source
 from launcher.config.schema import Container
 from launcher.containers.base import ContainerCommand, Runtime
 
-__all__ = [
-    "ContainerCommand",
-    "Runtime",
-    "container_command",
-    "container_problems",
-    "host_path",
-]
+__all__ = ["ContainerCommand", "Runtime", "container_command", "container_problems", "host_path"]
+
 
 def container_problems(config: Config, source: Source, cluster: str = "slurm") -> list[Problem]:
     """A runtime without an image, an image without a runtime, pyxis without Slurm, or kernels that would

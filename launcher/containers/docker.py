@@ -13,36 +13,12 @@ from launcher.containers.base import RUN_MOUNT, ContainerCommand
 
 def docker(container: Container) -> ContainerCommand:
     words: list[Word] = [
-        "docker",
-        "run",
-        "--rm",
-        # signals reach the process though it is not prepared to be the first of its container
-        "--init",
-        "--name",
-        Ref("${CONTAINER}"),
-        "--label",
-        Ref("sgl-launch=${JOB_ID}"),
+        # --init: signals reach the process though it is not prepared to be the first of its container
+        *("docker", "run", "--rm", "--init", "--name", Ref("${CONTAINER}"), "--label", Ref("sgl-launch=${JOB_ID}")),
         # what it writes in the run folder belongs to the job's user, who can read the job's keys
-        "--user",
-        Ref("${UID}"),
-        "--gpus",
-        "all",
-        "--network",
-        "host",
-        "--ipc",
-        "host",
-        "--shm-size",
-        "10G",
-        "--ulimit",
-        "memlock=-1",
-        "--ulimit",
-        "stack=67108864",
-        "--ulimit",
-        "nofile=65536:65536",
-        "--cap-add",
-        "CAP_SYS_PTRACE",
-        "--env",
-        "HOME=/tmp",
+        *("--user", Ref("${UID}"), "--gpus", "all", "--network", "host", "--ipc", "host", "--shm-size", "10G"),
+        *("--ulimit", "memlock=-1", "--ulimit", "stack=67108864", "--ulimit", "nofile=65536:65536"),
+        *("--cap-add", "CAP_SYS_PTRACE", "--env", "HOME=/tmp"),
     ]
     mounted: list[Word] = [*container.mounts, RUN_MOUNT]
     words += [w for m in mounted for w in ("--volume", m)]

@@ -144,24 +144,20 @@ def _written(source: Source, section: str, flag: str) -> str:
     return flag
 
 
-def flag_words(args: Mapping[str, Any]) -> tuple[str, ...]:
+def flag_words(flags: Mapping[str, Any]) -> tuple[Word, ...]:
     """Flags as words: true is a switch, false and null leave out, a list gives several values."""
-    words: list[str] = []
-    for name, value in args.items():
+    words: list[Word] = []
+    for name, value in flags.items():
         if value is False or value is None:
             continue
         words.append("--" + name)
-        if value is True:
-            continue
         if isinstance(value, dict):
             words.append(json.dumps(value, sort_keys=True))
-        elif isinstance(value, list):
-            words += [str(v) for v in value]
-        else:
-            words.append(str(value))
+        elif value is not True:
+            words += [v if isinstance(v, Ref) else str(v) for v in (value if isinstance(value, list) else [value])]
     return tuple(words)
 
 
-def python(config: Config) -> tuple[Word, ...]:
-    """The Python that has the engine, where the process runs."""
-    return (config.python or "python3",)
+def python(config: Config, *words: Word) -> tuple[Word, ...]:
+    """The Python that has the engine, where the process runs, with its first words."""
+    return (config.python or "python3", *words)

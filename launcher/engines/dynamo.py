@@ -8,7 +8,7 @@ from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines import services
 from launcher.engines.base import Command, Context, flag_words, owned_problems, python
-from launcher.engines.sglang import PART, server_env, server_words
+from launcher.engines.sglang import PART, server_env, server_flags
 
 
 class DynamoEngine:
@@ -21,36 +21,27 @@ class DynamoEngine:
 
     def worker(self, context: Context, role_name: str, role: Role) -> Command:
         config = context.config
-        words = [*python(config), "-m", "dynamo.sglang", *server_words(context, role_name, role)]
-        return Command((*words, *flag_words(role.args)), {**worker_env(config), **role.env}, part=PART)
+        flags = flag_words({**server_flags(config, role_name, role), **role.args})
+        return Command(python(config, "-m", "dynamo.sglang", *flags), {**worker_env(config), **role.env}, part=PART)
 
     def services(self, context: Context) -> dict[str, Command]:
-        if context.config.services.where == "external":
-            return {}
-        return {"nats": services.nats(context.config), "etcd": services.etcd(context.config)}
+        return services.own_services(context.config)
 
     def frontend(self, context: Context) -> Command:
         config = context.config
-        words: list[Word] = [
-            *python(config),
-            "-m",
-            "dynamo.frontend",
-            "--http-port",
-            Ref("${FRONTEND_PORT}"),
-        ]
-        if "migration-limit" not in config.frontend.args:
-            # a request whose worker dies goes on at another one
-            words += ["--migration-limit", "3"]
-        if config.frontend.router_mode:
-            words += ["--router-mode", config.frontend.router_mode]
-        several = config.frontend.router_mode == "kv" and config.frontend.replicas > 1
-        if several and "router-replica-sync" not in config.frontend.args:
+        front = config.frontend
+        flags = {
+            "http-port": Ref("${FRONTEND_PORT}"),
+            "migration-limit": 3,  # a request whose worker dies goes on at another one
+            "router-mode": front.router_mode or None,
             # each router learns what the others have sent where
-            words.append("--router-replica-sync")
+            "router-replica-sync": front.router_mode == "kv" and front.replicas > 1,
+            **front.args,
+        }
         # its own limit is 5 s; a drain that the job allows must not be cut short by it
         drain = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": str(int(config.timeouts.drain))}
-        env = {**rpc_env(config), **drain, **config.frontend.env}
-        return Command((*words, *flag_words(config.frontend.args)), env)
+        words = python(config, "-m", "dynamo.frontend", *flag_words(flags))
+        return Command(words, {**rpc_env(config), **drain, **front.env})
 
 
 def rpc_env(config: Config) -> dict[str, Word]:

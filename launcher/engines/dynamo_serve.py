@@ -18,7 +18,7 @@ from launcher.config import Config, Source
 from launcher.config.schema import DynamoServe, Role
 from launcher.engines import services
 from launcher.engines.base import Command, Context, File, owned_problems
-from launcher.engines.sglang import server_env, server_words
+from launcher.engines.sglang import server_env, server_flags
 
 SERVICE = {"prefill": "SGLangWorker", "aggregated": "SGLangWorker", "decode": "SGLangDecodeWorker"}
 PART = "[d]ynamo.sdk.cli.serve_dynamo"  # each service's process (cli/serving.py); it is not restarted
@@ -77,9 +77,7 @@ class DynamoServeEngine:
         )
 
     def services(self, context: Context) -> dict[str, Command]:
-        if context.config.services.where == "external":
-            return {}
-        return {"nats": services.nats(context.config), "etcd": services.etcd(context.config)}
+        return services.own_services(context.config)
 
     def frontend(self, context: Context) -> Command:
         return Command(())  # the first worker's rank 0 answers clients
@@ -103,11 +101,9 @@ def _frontend(config: Config) -> Iterator[Word]:
 
 def _service(context: Context, role_name: str, role: Role) -> Iterator[Word]:
     """The section of a worker: SGLang's flags, then what dynamo serve itself is told."""
-    words = server_words(context, role_name, role)
-    flags = {str(name).removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
     gpus = next(w.gpus for w in context.workers if w.role == role_name)
     yield f"{SERVICE[role_name]}:"
-    yield from _lines({**flags, **role.args})
+    yield from _lines({**server_flags(context.config, role_name, role), **role.args})
     yield "  ServiceArgs:"
     yield "    workers: 1"
     yield "    resources:"

@@ -7,7 +7,7 @@ counterpart in the mocker are translated, the rest are left out.
 from __future__ import annotations
 
 from launcher.base.errors import Problem
-from launcher.base.words import Ref, Word
+from launcher.base.words import Ref
 from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines.base import Command, Context, flag_words
@@ -28,45 +28,29 @@ class MockerEngine(DynamoEngine):
     def problems(self, config: Config, source: Source) -> list[Problem]:
         found = super().problems(config, source)
         if config.container.runtime != "none":
-            found.append(
-                source.problem(
-                    "the mocker runs without a container; add --set container.runtime=none --set container.image=null",
-                    "container",
-                    "runtime",
-                )
-            )
+            message = "the mocker runs without a container; add --set container.runtime=none --set container.image=null"
+            found.append(source.problem(message, "container", "runtime"))
         return found
 
     def worker(self, context: Context, role_name: str, role: Role) -> Command:
         config = context.config
-        mode = "agg" if role_name == "aggregated" else role_name
-        words: list[Word] = [
-            Ref("${LAUNCH_PYTHON}"),
-            "-m",
-            "launcher.job.mocker_rank",
-            "--group",
-            Ref("${GROUP}"),
-            "--rank",
-            Ref("${RANK}"),
-            "--nnodes",
-            Ref("${NNODES}"),
-            "--dist-init-addr",
-            Ref("${HEAD_ADDR}:${DIST_INIT_PORT}"),
-            "--",
-            "--model-path",
-            config.model.path,
-            "--model-name",
-            config.served_name,
-            "--engine-type",
-            "sglang",
-            "--disaggregation-mode",
-            mode,
-        ]
-        if role_name == "prefill":
-            words += ["--bootstrap-ports", Ref("${BOOTSTRAP_PORT}")]
-        flags = {TRANSLATED[k]: v for k, v in role.args.items() if k in TRANSLATED}
-        if role.args.get("disable-radix-cache") is True:
-            flags["no-enable-prefix-caching"] = True
+        rank = {
+            "group": Ref("${GROUP}"),
+            "rank": Ref("${RANK}"),
+            "nnodes": Ref("${NNODES}"),
+            "dist-init-addr": Ref("${HEAD_ADDR}:${DIST_INIT_PORT}"),
+        }
+        flags = {
+            "model-path": config.model.path,
+            "model-name": config.served_name,
+            "engine-type": "sglang",
+            "disaggregation-mode": "agg" if role_name == "aggregated" else role_name,
+            "bootstrap-ports": Ref("${BOOTSTRAP_PORT}") if role_name == "prefill" else None,
+            **{TRANSLATED[k]: v for k, v in role.args.items() if k in TRANSLATED},
+            "no-enable-prefix-caching": role.args.get("disable-radix-cache") is True,
+            **config.mocker,
+        }
+        program = (Ref("${LAUNCH_PYTHON}"), "-m", "launcher.job.mocker_rank")
         env = {
             **worker_env(config),
             # its bootstrap address; else what the host's own name resolves to, often 127.0.1.1
@@ -75,7 +59,7 @@ class MockerEngine(DynamoEngine):
             "DYN_SYSTEM_USE_ENDPOINT_HEALTH_STATUS": '["generate"]',
             **role.env,
         }
-        return Command((*words, *flag_words({**flags, **config.mocker})), env)
+        return Command((*program, *flag_words(rank), "--", *flag_words(flags)), env)
 
     def frontend(self, context: Context) -> Command:
         command = super().frontend(context)

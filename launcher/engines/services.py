@@ -7,7 +7,7 @@ import re
 from launcher.base.errors import Problem
 from launcher.base.words import Ref, Word
 from launcher.config import Config, Source
-from launcher.engines.base import Command
+from launcher.engines.base import Command, flag_words
 
 _URLS = {"nats": ("nats", "tls"), "etcd": ("http", "https")}
 
@@ -69,59 +69,46 @@ def service_problems(config: Config, source: Source) -> list[Problem]:
     return found
 
 
-def nats(config: Config) -> Command:
-    words: list[Word] = [
-        "nats-server",
-        "--addr",
-        Ref("${NODE_ADDR}"),
-        "--port",
-        Ref("${NATS_PORT}"),
-        "--jetstream",
-        "--store_dir",
-        Ref("${SCRATCH}/nats"),
-    ]
-    if secured(config):
+def own_services(config: Config) -> dict[str, Command]:
+    """NATS and etcd, where they are the job's own."""
+    return {} if config.services.where == "external" else {"nats": _nats(config), "etcd": _etcd(config)}
+
+
+def _nats(config: Config) -> Command:
+    flags = {
+        "addr": Ref("${NODE_ADDR}"),
+        "port": Ref("${NATS_PORT}"),
+        "jetstream": True,
+        "store_dir": Ref("${SCRATCH}/nats"),
         # certificates, and the password: in a file, so that it is in no argv
-        words += ["--config", Ref("${RUN}/secrets/nats.conf")]
-    return Command(tuple(words))
+        "config": Ref("${RUN}/secrets/nats.conf") if secured(config) else None,
+    }
+    return Command(("nats-server", *flag_words(flags)))
 
 
-def etcd(config: Config) -> Command:
+def _etcd(config: Config) -> Command:
     scheme = "https" if secured(config) else "http"
     client = Ref(scheme + "://${NODE_ADDR}:${ETCD_PORT}")
     # one member: its peer port is of no use to anyone else
     peer = Ref(scheme + "://127.0.0.1:${ETCD_PEER_PORT}")
-    words: list[Word] = [
-        "etcd",
-        "--name",
-        "sgl-launch",
-        "--data-dir",
-        Ref("${SCRATCH}/etcd"),
-        "--listen-client-urls",
-        client,
-        "--advertise-client-urls",
-        client,
-        "--listen-peer-urls",
-        peer,
-        "--initial-advertise-peer-urls",
-        peer,
-        "--initial-cluster",
-        Ref("sgl-launch=" + peer.text),
-        "--log-level",
-        "warn",
-    ]
-    if secured(config):
-        for prefix in ("", "peer-"):
-            words += [
-                f"--{prefix}cert-file",
-                Ref("${RUN}/secrets/server.pem"),
-                f"--{prefix}key-file",
-                Ref("${RUN}/secrets/server.key"),
-                f"--{prefix}trusted-ca-file",
-                Ref("${RUN}/secrets/ca.pem"),
-                f"--{prefix}client-cert-auth",
-            ]
-    return Command(tuple(words))
+    flags = {
+        "name": "sgl-launch",
+        "data-dir": Ref("${SCRATCH}/etcd"),
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": Ref("sgl-launch=" + peer.text),
+        "log-level": "warn",
+    }
+    for prefix in ("", "peer-") if secured(config) else ():
+        flags |= {
+            f"{prefix}cert-file": Ref("${RUN}/secrets/server.pem"),
+            f"{prefix}key-file": Ref("${RUN}/secrets/server.key"),
+            f"{prefix}trusted-ca-file": Ref("${RUN}/secrets/ca.pem"),
+            f"{prefix}client-cert-auth": True,
+        }
+    return Command(("etcd", *flag_words(flags)))
 
 
 def client_env(config: Config) -> dict[str, Word]:

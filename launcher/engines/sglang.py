@@ -31,15 +31,16 @@ class SglangEngine:
         return found
 
     def worker(self, context: Context, role_name: str, role: Role) -> Command:
-        words = [*python(context.config), "-m", "sglang.launch_server", *server_words(context, role_name, role)]
-        return Command((*words, *flag_words(role.args)), {**server_env(), **role.env}, part=PART)
+        flags = flag_words({**server_flags(context.config, role_name, role), **role.args})
+        words = python(context.config, "-m", "sglang.launch_server", *flags)
+        return Command(words, {**server_env(), **role.env}, part=PART)
 
     def services(self, context: Context) -> dict[str, Command]:
         return {}
 
     def frontend(self, context: Context) -> Command:
         config = context.config
-        words: list[Word] = [*python(config), "-m", "sglang_router.launch_router"]
+        words: list[Word] = [*python(config, "-m", "sglang_router.launch_router")]
         prefill = [w for w in context.workers if w.role == "prefill"]
         decode = [w for w in context.workers if w.role == "decode"]
         if prefill:
@@ -50,56 +51,42 @@ class SglangEngine:
                 words += ["--decode", worker.url]
         else:
             words += ["--worker-urls", *(w.url for w in context.workers)]
-        words += [
-            "--host",
-            "0.0.0.0",
-            "--port",
-            Ref("${FRONTEND_PORT}"),
+        flags = {
+            "host": "0.0.0.0",
+            "port": Ref("${FRONTEND_PORT}"),
             # its metrics stand on a port of their own, 29000 unless it is given
-            "--prometheus-host",
-            Ref("${NODE_ADDR}"),
-            "--prometheus-port",
-            Ref("${METRICS_PORT}"),
-        ]
-        if config.frontend.router_mode:
+            "prometheus-host": Ref("${NODE_ADDR}"),
+            "prometheus-port": Ref("${METRICS_PORT}"),
             # the router spells Dynamo's round-robin round_robin, and so on
-            words += ["--policy", config.frontend.router_mode.replace("-", "_")]
-        # it looks for a worker every 30 s and gives up after 1800 s unless it is told otherwise
-        defaults = {"worker-startup-check-interval": 1, "worker-startup-timeout-secs": int(config.timeouts.ready)}
-        flags = {**defaults, **config.frontend.args}
-        return Command((*words, *flag_words(flags)), config.frontend.env)
+            "policy": (config.frontend.router_mode or "").replace("-", "_") or None,
+            # it looks for a worker every 30 s and gives up after 1800 s unless it is told otherwise
+            "worker-startup-check-interval": 1,
+            "worker-startup-timeout-secs": int(config.timeouts.ready),
+        }
+        return Command((*words, *flag_words({**flags, **config.frontend.args})), config.frontend.env)
 
 
-def server_words(context: Context, role_name: str, role: Role) -> list[Word]:
+def server_flags(config: Config, role_name: str, role: Role) -> dict[str, Word]:
     """What every SGLang server is told by the launcher, under Dynamo too."""
-    config = context.config
-    words: list[Word] = [
-        "--model-path",
-        config.model.path,
-        "--served-model-name",
-        config.served_name,
-        "--dist-init-addr",
-        Ref("${HEAD_ADDR}:${DIST_INIT_PORT}"),
-        "--nnodes",
-        Ref("${NNODES}"),
-        "--node-rank",
-        Ref("${RANK}"),
+    flags: dict[str, Word] = {
+        "model-path": config.model.path,
+        "served-model-name": config.served_name,
+        "dist-init-addr": Ref("${HEAD_ADDR}:${DIST_INIT_PORT}"),
+        "nnodes": Ref("${NNODES}"),
+        "node-rank": Ref("${RANK}"),
         # SGLang binds its bootstrap server to --host, which is 127.0.0.1 unless it is given
-        "--host",
-        Ref("${NODE_ADDR}"),
-        "--port",
-        Ref("${HTTP_PORT}"),
+        "host": Ref("${NODE_ADDR}"),
+        "port": Ref("${HTTP_PORT}"),
         # chosen at random otherwise, and then it may hit another worker's
-        "--nccl-port",
-        Ref("${NCCL_PORT}"),
-    ]
+        "nccl-port": Ref("${NCCL_PORT}"),
+    }
     if role_name != "aggregated":
-        words += ["--disaggregation-mode", role_name]
+        flags["disaggregation-mode"] = role_name
         if "disaggregation-transfer-backend" not in role.args:
-            words += ["--disaggregation-transfer-backend", "nixl"]
+            flags["disaggregation-transfer-backend"] = "nixl"
     if role_name == "prefill":
-        words += ["--disaggregation-bootstrap-port", Ref("${BOOTSTRAP_PORT}")]
-    return words
+        flags["disaggregation-bootstrap-port"] = Ref("${BOOTSTRAP_PORT}")
+    return flags
 
 
 def server_env() -> dict[str, Word]:

@@ -179,10 +179,10 @@ def test_frontend() -> None:
         "dynamo.frontend",
         "--http-port",
         Ref("${FRONTEND_PORT}"),
-        "--router-mode",
-        "kv",
         "--migration-limit",
         "16",
+        "--router-mode",
+        "kv",
     )
     assert plan.frontend.env["A"] == "b"
 
