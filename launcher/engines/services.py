@@ -9,6 +9,7 @@ from launcher.base.words import Ref, Word
 from launcher.config import Config, Source
 from launcher.engines.base import Command, flag_words
 
+SERVER_NAME = "sgl-launch"  # what the server's certificate says besides addresses: Dynamo's frontend chooses its own
 _URLS = {"nats": ("nats", "tls"), "etcd": ("http", "https")}
 
 
@@ -38,8 +39,7 @@ def key_paths(config: Config) -> dict[str, Word]:
         env["DYN_TCP_TLS_CERT_PATH"] = Ref("${KEYS}/server.pem")
         env["DYN_TCP_TLS_KEY_PATH"] = Ref("${KEYS}/server.key")
         env["DYN_TCP_TLS_CA_CERT_PATH"] = Ref("${KEYS}/ca.pem")
-        # what its certificate says, at whatever address
-        env["DYN_TCP_TLS_SERVER_NAME"] = "sgl-launch"
+        env["DYN_TCP_TLS_SERVER_NAME"] = SERVER_NAME
         # only a client with the job's certificate is let in
         env["DYN_TCP_TLS_CLIENT_CA_CERT_PATH"] = Ref("${KEYS}/ca.pem")
         env["DYN_TCP_TLS_CLIENT_CERT_PATH"] = Ref("${KEYS}/client.pem")

@@ -12,9 +12,12 @@ import stat
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from launcher.base.errors import reason
+
+if TYPE_CHECKING:
+    from launcher.job.journal import Journal
 
 _NAMES = {signal.SIGTERM: "TERM", signal.SIGINT: "INT", signal.SIGUSR2: "USR2"}
 _WRITE = 2.0  # seconds for the last lines, on storage that may hang
@@ -44,58 +47,39 @@ def main(script: str) -> NoReturn:
     os._exit(code)  # threads that wait for storage or a peer hold up nothing
 
 
-def _run(script: Path, folder: Path, journal: object) -> int:
-    from launcher.job.journal import Journal
+def _run(script: Path, folder: Path, journal: Journal) -> int:
+    if _early:
+        journal.event("start", "cancelled", f"SIG{_early[0]}")
+        journal.failure = f"ended by SIG{_early[0]} before it began"
+        return {"USR2": 1, "INT": 130}.get(_early[0], 143)
+    import asyncio
 
-    assert isinstance(journal, Journal)
-    if not _early:
-        import asyncio
-
-        from launcher.job.context import Job
-        from launcher.job.script import plan_of_script
-        from launcher.job.supervise import Supervisor
-        from launcher.run.folder import RunFolder
-
-        job_id = os.environ["JOB_ID"]
-        (folder / "job.sh").write_bytes(script.read_bytes())
-        plan = plan_of_script(script)
-        run = RunFolder(folder)
-        run.write_json("plan.json", _plan_json(plan))
-        journal.say(f"{plan.config.name}, job {job_id}, run folder {folder}")
-        _secrets(folder, plan)
-
-        async def supervise() -> int:
-            supervisor = Supervisor(Job(plan, run, job_id, journal))
-            loop = asyncio.get_running_loop()
-            for number, name in _NAMES.items():
-                loop.add_signal_handler(number, supervisor.signalled, name)
-            for name in _early:
-                supervisor.signalled(name)
-            return await supervisor.supervise()
-
-        runner = asyncio.new_event_loop()
-        return runner.run_until_complete(supervise())
-    journal.event("start", "cancelled", f"SIG{_early[0]}")
-    journal.failure = f"ended by SIG{_early[0]} before it began"
-    return 1 if _early[0] == "USR2" else 130 if _early[0] == "INT" else 143
-
-
-def _plan_json(plan: object) -> dict[str, object]:
-    from launcher.plan.model import Plan
-    from launcher.plan.show import to_json
-
-    assert isinstance(plan, Plan)
-    return to_json(plan)
-
-
-def _secrets(folder: Path, plan: object) -> None:
     from launcher.base.errors import WorkError
+    from launcher.job.context import Job
     from launcher.job.environment import write_secrets
-    from launcher.plan.model import Plan
+    from launcher.job.script import plan_of_script
+    from launcher.job.supervise import Supervisor
+    from launcher.plan.show import to_json
+    from launcher.run.folder import RunFolder
 
-    assert isinstance(plan, Plan)
+    job_id = os.environ["JOB_ID"]
+    (folder / "job.sh").write_bytes(script.read_bytes())
+    plan = plan_of_script(script)
+    run = RunFolder(folder)
+    run.write_json("plan.json", to_json(plan))
+    journal.say(f"{plan.config.name}, job {job_id}, run folder {folder}")
     if problems := write_secrets(folder / "secrets", plan.config.env_from, os.environ):
         raise WorkError("; ".join(problems))
+
+    async def supervise() -> int:
+        supervisor = Supervisor(Job(plan, run, job_id, journal))
+        for number, name in _NAMES.items():
+            asyncio.get_running_loop().add_signal_handler(number, supervisor.signalled, name)
+        for name in _early:
+            supervisor.signalled(name)
+        return await supervisor.supervise()
+
+    return asyncio.new_event_loop().run_until_complete(supervise())
 
 
 def _run_folder() -> Path:

@@ -6,102 +6,70 @@ Made when the job starts and deleted when it stops; nobody else ever has them.
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import os
 import secrets
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from launcher.engines.services import SERVER_NAME
+from launcher.job.services import NATS_USER
 
 _LIFETIME = datetime.timedelta(days=365)  # longer than any job
 _SKEW = datetime.timedelta(days=1)  # clocks of nodes differ
 
 
-# What the server's certificate says besides addresses: Dynamo's frontend is reached at one that it chooses.
-SERVER_NAME = "sgl-launch"
-
-
-def make_keys(folder: Path, addresses: Sequence[str], nats_user: str, nats_tls: bool) -> None:
+def make_keys(folder: Path, addresses: Sequence[str], nats_tls: bool) -> None:
     """Write ca.pem, server.pem/.key, client.pem/.key, nats-password and nats.conf.
 
-    `addresses` are the IP addresses that the services are reached at; the server's certificate
-    holds for them and for loopback. The folder is 0700 and each file 0600 before its first byte.
-    Raises FileExistsError when a key is there already.
+    The server's certificate holds for these IP addresses, for loopback and for SERVER_NAME. The folder is 0700 and each
+    file 0600 before its first byte. Raises FileExistsError when a key is there already.
     """
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     folder.mkdir(mode=0o700, exist_ok=True)
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca = _certificate("sgl-launch job CA", ca_key, None, ca_key, [])
-    server_key = ec.generate_private_key(ec.SECP256R1())
-    server = _certificate(
-        "sgl-launch services", server_key, ca, ca_key, ["127.0.0.1", *addresses]
-    )
-    client_key = ec.generate_private_key(ec.SECP256R1())
-    client = _certificate("sgl-launch client", client_key, ca, ca_key, [])
     # the authority's own key is not kept: nobody can add a client later
-    _write(folder / "ca.pem", _pem(ca))
-    for name, certificate, key in (("server", server, server_key), ("client", client, client_key)):
-        _write(folder / f"{name}.pem", _pem(certificate))
-        _write(folder / f"{name}.key", _key_pem(key))
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca = _unsigned("sgl-launch job CA", ca_key).add_extension(x509.BasicConstraints(True, None), critical=True)
+    _write_certificate(folder / "ca.pem", ca, ca_key)
+    reached = [x509.IPAddress(ip_address(a)) for a in dict.fromkeys(["127.0.0.1", *addresses])]
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.DNSName(SERVER_NAME), *reached])
+    usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
+    for name, title in (("server", "sgl-launch services"), ("client", "sgl-launch client")):
+        key = ec.generate_private_key(ec.SECP256R1())
+        own = _unsigned(title, key).add_extension(x509.BasicConstraints(False, None), critical=True)
+        own = own.add_extension(usages, critical=False)
+        if name == "server":
+            own = own.add_extension(names, critical=False)
+        _write_certificate(folder / f"{name}.pem", own, ca_key)
+        _write(folder / f"{name}.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     password = secrets.token_urlsafe(32)
     _write(folder / "nats-password", password.encode())
-    _write(folder / "nats.conf", _nats_conf(folder, nats_user, password, nats_tls).encode())
+    conf = f'authorization {{ user: "{NATS_USER}", password: "{password}" }}\n'
+    if nats_tls:
+        conf += f'tls {{ cert_file: "{folder}/server.pem", key_file: "{folder}/server.key", '
+        conf += f'ca_file: "{folder}/ca.pem", verify: true }}\n'
+    _write(folder / "nats.conf", conf.encode())
 
 
-def _nats_conf(folder: Path, user: str, password: str, tls: bool) -> str:
-    text = f'authorization {{ user: "{user}", password: "{password}" }}\n'
-    if tls:
-        text += (
-            f'tls {{ cert_file: "{folder}/server.pem", key_file: "{folder}/server.key", '
-            f'ca_file: "{folder}/ca.pem", verify: true }}\n'
-        )
-    return text
-
-
-def _certificate(name: str, key: object, ca: object, ca_key: object, addresses: list[str]) -> object:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
+def _unsigned(title: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.timezone.utc)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    issuer = subject if ca is None else ca.subject  # type: ignore[attr-defined]
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())  # type: ignore[attr-defined]
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _SKEW)
-        .not_valid_after(now + _LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=ca is None, path_length=None), critical=True)
-    )
-    if ca is not None:
-        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
-        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-    if addresses:
-        names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.DNSName(SERVER_NAME)]
-        names += [x509.IPAddress(ipaddress.ip_address(a)) for a in dict.fromkeys(addresses)]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return builder.sign(ca_key, hashes.SHA256())  # type: ignore[arg-type]
-
-
-def _pem(certificate: object) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    pem: bytes = certificate.public_bytes(Encoding.PEM)  # type: ignore[attr-defined]
-    return pem
-
-
-def _key_pem(key: object) -> bytes:
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
+    return x509.CertificateBuilder(
+        issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sgl-launch job CA")]),
+        subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, title)]),
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=now - _SKEW,
+        not_valid_after=now + _LIFETIME,
     )
 
-    pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())  # type: ignore[attr-defined]
-    return pem
+
+def _write_certificate(path: Path, unsigned: x509.CertificateBuilder, ca_key: ec.EllipticCurvePrivateKey) -> None:
+    _write(path, unsigned.sign(ca_key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,8 +1,7 @@
 """Watch etcd for workers that vanish while their processes seem to live.
 
-A node that loses its network or its power says nothing: Slurm notices after SlurmdTimeout (300 s
-unless the site changed it), and until then the worker's `srun` waits. Its lease in etcd ends long
-before that. Then what is left of the group is ended, and on_failure.workers holds.
+A node that loses its network or its power says nothing, and Slurm notices after SlurmdTimeout (300 s unless the site
+changed it). The worker's lease in etcd ends long before that: then what is left of the group is ended.
 """
 
 from __future__ import annotations
@@ -27,10 +26,8 @@ class Watch:
     missing: dict[str, float] = field(default_factory=dict)
 
     def lost(self, groups: Iterable[tuple[str, str]], found: set[str], now: float) -> list[str]:
-        """Names of the groups that have been missing for long enough; each is told once.
-
-        `groups` are (name, address), `found` the addresses that are registered.
-        """
+        """Of `groups` (name, address) the names of those that are not among the addresses `found` and have been missing
+        for long enough; each is told once."""
         gone = []
         for name, address in groups:
             if address in found:

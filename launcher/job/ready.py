@@ -10,17 +10,18 @@ model is listed though every request fails when a worker advertises an address t
 from __future__ import annotations
 
 import asyncio
-import json
+import socket
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from launcher.base.errors import WorkError
+from launcher.engines.services import SERVER_NAME
 from launcher.job.journal import Journal
-from launcher.job.requestplane import check_tls
+from launcher.job.services import client_context
 from launcher.run.deployment import Deployment, GroupAddress, etcd_client, expected_workers
-from launcher.run.registry import Registration, registrations
+from launcher.run.registry import Registration, forget, registrations
 
 if TYPE_CHECKING:
     import aiohttp
@@ -28,14 +29,13 @@ if TYPE_CHECKING:
     from warmup.requests import Worker
 
 _EVERY = 0.25  # seconds between two looks
+_HANDSHAKE = 5.0  # seconds, with a worker that has just registered
+T = TypeVar("T")
 
 
 async def wait_until_ready(deployment: Deployment, timeout: float, journal: Journal) -> None:
-    """Returns when the deployment answers through every worker.
-
-    Records an event for each worker. Raises WorkError after `timeout` seconds, naming the workers
-    that are missing and where their logs are.
-    """
+    """Returns when the deployment answers through every worker, each with an event. Raises WorkError after `timeout`
+    seconds, naming the workers that are missing and where their logs are."""
     begin = time.monotonic()
     if deployment.health is None:
         await _wait_registered(deployment, begin, timeout, journal)
@@ -48,24 +48,59 @@ async def wait_until_ready(deployment: Deployment, timeout: float, journal: Jour
             journal.event(group.name, "ready")
         journal.say(f"a chat was answered at {deployment.endpoint} ({time.monotonic() - begin:.1f} s)")
         return
-    await _prove(deployment, begin, timeout, journal)
+    ready: set[str] = set()
+    for endpoint in (*deployment.endpoints, *filter(None, [deployment.balancer])):
+        left = timeout - (time.monotonic() - begin)
+        text, names = await prove_at(endpoint, deployment, expected_workers(deployment), max(left, 1.0))
+        # without Dynamo an answer does not name its workers: they are healthy, and answers come
+        for name in names or [g.name for g in deployment.groups]:
+            if name not in ready:
+                journal.event(name, "ready")
+                ready.add(name)
+        at = f" at {endpoint}" if len(deployment.endpoints) > 1 else ""
+        journal.say(f"{text}{at} ({time.monotonic() - begin:.1f} s)")
 
 
 class Registry:
-    """The job's registrations in etcd. Connects anew after an error."""
+    """The job's registrations in etcd; raises pyetcd's and grpc's exceptions, and connects anew after one."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
+        self.error = ""
+        """Why etcd gave no answer to `arrivals` just now, as the end of a message."""
         self._client: object | None = None
         self._lock = asyncio.Lock()
 
     async def found(self) -> list[Registration]:
-        """Those of now; raises pyetcd's and grpc's exceptions."""
+        """Those of now."""
+        return await self._ask(registrations)
 
-        def ask() -> list[Registration]:
+    async def forget(self, address: str, known: Container[int]) -> bool:
+        """As launcher.run.registry.forget."""
+        return await self._ask(lambda client: forget(client, address, known))
+
+    async def arrivals(
+        self, groups: Iterable[GroupAddress], deadline: float
+    ) -> AsyncIterator[tuple[GroupAddress, Registration]]:
+        """Each group once it has registered; ends at `deadline` (monotonic seconds), though some may be missing."""
+        waiting = {g.rpc: g for g in groups}
+        while True:
+            try:
+                found, self.error = await self.found(), ""
+            except Exception as e:  # etcd may be back a moment later
+                found, self.error = [], f"; etcd: {type(e).__name__} {e}"
+            for registration in found:
+                if group := waiting.pop(registration.address, None):
+                    yield group, registration
+            if not waiting or time.monotonic() > deadline:
+                return
+            await asyncio.sleep(_EVERY)
+
+    async def _ask(self, question: Callable[[Any], T]) -> T:
+        def ask() -> T:
             self._client = self._client or etcd_client(self.deployment)
             try:
-                return registrations(self._client)
+                return question(self._client)
             except Exception:
                 self._client = None
                 raise
@@ -75,22 +110,14 @@ class Registry:
 
 
 async def _wait_registered(deployment: Deployment, begin: float, timeout: float, journal: Journal) -> None:
-    waiting = {g.rpc: g for g in deployment.groups}
-    registry, error = Registry(deployment), ""
-    while waiting:
-        try:
-            found, error = await registry.found(), ""
-        except Exception as e:  # any of grpc's and pyetcd's: etcd may be back a moment later
-            found, error = [], f"; etcd: {type(e).__name__} {e}"
-        for registration in found:
-            group = waiting.pop(registration.address, None)
-            if group is not None:
-                journal.event(group.name, "registered", f"{registration.instance_id:x}")
-                journal.say(f"{group.name} on {group.host} registered ({time.monotonic() - begin:.1f} s)")
-        if waiting and time.monotonic() - begin > timeout:
-            missing = ", ".join(described(journal.folder, g) for g in waiting.values())
-            raise WorkError(f"not registered after {timeout:.0f} s: {missing}{error}")
-        await asyncio.sleep(_EVERY if waiting else 0)
+    registry, missing = Registry(deployment), {g.name: g for g in deployment.groups}
+    async for group, registration in registry.arrivals(deployment.groups, begin + timeout):
+        del missing[group.name]
+        journal.event(group.name, "registered", f"{registration.instance_id:x}")
+        journal.say(f"{group.name} on {group.host} registered ({time.monotonic() - begin:.1f} s)")
+    if missing:
+        shown = ", ".join(described(journal.folder, g) for g in missing.values())
+        raise WorkError(f"not registered after {timeout:.0f} s: {shown}{registry.error}")
 
 
 async def wait_healthy(groups: Sequence[GroupAddress], path: str, deadline: float, journal: Journal) -> None:
@@ -115,8 +142,7 @@ async def wait_healthy(groups: Sequence[GroupAddress], path: str, deadline: floa
 
 
 async def health_error(session: aiohttp.ClientSession, url: str, timeout: float) -> str:
-    """What is wrong there; empty when it answers 200. SGLang's /health generates a token, which
-    takes as long as that does."""
+    """What is wrong there; empty when it answers 200. SGLang's /health takes as long as a token."""
     import aiohttp
 
     try:
@@ -129,10 +155,8 @@ async def health_error(session: aiohttp.ClientSession, url: str, timeout: float)
 
 
 async def wait_for_chat(deployment: Deployment, deadline: float) -> None:
-    """Asks until a whole answer comes: the frontend of 2025 knows chats alone, and names no workers.
-
-    Raises WorkError at `deadline` (of the monotonic clock).
-    """
+    """Asks until a whole answer comes: the frontend of 2025 knows chats alone, and names no workers. Raises WorkError
+    at `deadline` (monotonic seconds)."""
     from warmup.requests.session import open_session
 
     async with open_session() as session:
@@ -148,10 +172,8 @@ async def _chat_error(session: aiohttp.ClientSession, endpoint: str, model: str)
     message = {"role": "user", "content": "Say something."}
     body = {"model": model, "messages": [message], "max_tokens": 4, "stream": True}
     limit = aiohttp.ClientTimeout(600)  # the first one may wait for kernels that are compiled
-    headers = {"Content-Type": "application/json"}
-    url = f"{endpoint}/v1/chat/completions"
     try:
-        async with session.post(url, data=json.dumps(body), headers=headers, timeout=limit) as answer:
+        async with session.post(f"{endpoint}/v1/chat/completions", json=body, timeout=limit) as answer:
             text = (await answer.read()).decode(errors="replace")
             if answer.status != 200:
                 return f"HTTP status {answer.status}: {text[:200]}"
@@ -164,18 +186,27 @@ def described(folder: Path, group: GroupAddress) -> str:
     return f"{group.name} on {group.host} (log {folder}/logs/{group.name}-0.log)"
 
 
-async def _prove(deployment: Deployment, begin: float, timeout: float, journal: Journal) -> None:
-    ready: list[str] = []
-    for endpoint in (*deployment.endpoints, *filter(None, [deployment.balancer])):
-        left = timeout - (time.monotonic() - begin)
-        text, names = await prove_at(endpoint, deployment, expected_workers(deployment), max(left, 1.0))
-        # without Dynamo an answer does not name its workers: they are healthy, and answers come
-        for name in names or [g.name for g in deployment.groups]:
-            if name not in ready:
-                journal.event(name, "ready")
-                ready.append(name)
-        at = f" at {endpoint}" if len(deployment.endpoints) > 1 else ""
-        journal.say(f"{text}{at} ({time.monotonic() - begin:.1f} s)")
+def check_tls(deployment: Deployment) -> None:
+    """Raises WorkError naming a worker whose request plane is open though security.request_plane is tls: a Dynamo
+    before 1.5 ignores that."""
+    if deployment.secrets is None or deployment.plan.settings.request_plane != "tls":
+        return
+    context = client_context(deployment.secrets)
+    for group in deployment.groups:
+        try:
+            with (
+                socket.create_connection((group.address, group.ports["rpc"]), timeout=_HANDSHAKE) as plain,
+                context.wrap_socket(plain, server_hostname=SERVER_NAME),
+            ):
+                continue
+        except TimeoutError:
+            error = f"no handshake within {_HANDSHAKE:.0f} s"
+        except OSError as e:
+            error = str(e)
+        raise WorkError(
+            f"security.request_plane is tls, but {group.name} on {group.host} does not speak it ({error}): "
+            "Dynamo 1.5 or newer is needed, or security.request_plane: open"
+        )
 
 
 async def prove_at(
@@ -185,9 +216,7 @@ async def prove_at(
     cannot be told apart). Raises WorkError after `limit` seconds."""
     from warmup.requests import prove_async
 
-    proof = await prove_async(
-        endpoint, deployment.model, expected_workers=workers, time_limit=limit, interval=_EVERY
-    )
+    proof = await prove_async(endpoint, deployment.model, expected_workers=workers, time_limit=limit, interval=_EVERY)
     if not proof.ready:
         raise WorkError(f"{endpoint}: {proof}")
     return str(proof), [w.name for w in proof.answered] if proof.told_apart else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 
@@ -10,19 +9,16 @@ from launcher.base.errors import WorkError
 from launcher.job.journal import Journal
 from launcher.job.ready import Registry, prove_at, wait_for_chat, wait_healthy
 from launcher.job.warm import sweep_one
-from launcher.run.deployment import Deployment, GroupAddress, etcd_client
+from launcher.run.deployment import Deployment
 from launcher.run.folder import RunFolder
-from launcher.run.registry import Registration, forget
 
 
 async def bring_back(
     deployment: Deployment, name: str, timeout: float, journal: Journal, warm: RunFolder | None
 ) -> None:
-    """Take the dead worker off the list, wait for the new one, have it answer and warm it.
-
-    Records its states as events, and the sweep's report in the folder `warm` (None: no sweep).
-    Raises WorkError when that takes longer than `timeout` seconds.
-    """
+    """Take the dead worker off the list, wait for the new one, have it answer and warm it, each with an event; the
+    sweep's report is in the folder `warm` (None: no sweep). Raises WorkError when that takes longer than `timeout`
+    seconds."""
     from warmup.requests import Worker
 
     group = next(g for g in deployment.groups if g.name == name)
@@ -38,13 +34,16 @@ async def bring_back(
         worker = Worker(role, name)
     else:
         known = {int(e.detail, 16) for e in journal.events if (e.stage, e.state) == (name, "registered")}
+        registry = Registry(deployment)
         # without etcd, which may be away for a moment, its lease ends by itself
         with contextlib.suppress(Exception):
-            if await asyncio.to_thread(_forget, deployment, group.rpc, known):
+            if await registry.forget(group.rpc, known):
                 journal.event(name, "deregistered")
-        found = await _wait_registered(deployment, group, begin + timeout)
-        journal.event(name, "registered", f"{found.instance_id:x}")
-        worker = Worker(role, name, instance_id=found.instance_id, address=group.rpc)
+        found = [registration async for _, registration in registry.arrivals([group], begin + timeout)]
+        if not found:
+            raise WorkError(f"{name} was started again but has not registered")
+        journal.event(name, "registered", f"{found[0].instance_id:x}")
+        worker = Worker(role, name, instance_id=found[0].instance_id, address=group.rpc)
     left = max(timeout - (time.monotonic() - begin), 1.0)
     try:
         await prove_at(deployment.endpoint, deployment, [worker], left)
@@ -57,27 +56,7 @@ async def bring_back(
         if report.verdict.warm:
             journal.event(name, "warm", "warm")
         else:
-            why = "; ".join([report.verdict.state, *report.verdict.reasons[:3]])
-            journal.event(name, "not warm", f"{why}; see {warm.path}/{file}")
-            journal.say(f"{name} answers but is not warm: {why}; see {warm.path}/{file}")
+            why = "; ".join([report.verdict.state, *report.verdict.reasons[:3]]) + f"; see {warm.path}/{file}"
+            journal.event(name, "not warm", why)
+            journal.say(f"{name} answers but is not warm: {why}")
     journal.say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
-
-
-def _forget(deployment: Deployment, address: str, known: set[int]) -> bool:
-    client = etcd_client(deployment)
-    try:
-        return forget(client, address, known)
-    finally:
-        client.close()
-
-
-async def _wait_registered(deployment: Deployment, group: GroupAddress, deadline: float) -> Registration:
-    registry = Registry(deployment)
-    while True:
-        with contextlib.suppress(Exception):  # etcd may be away for a moment
-            for registration in await registry.found():
-                if registration.address == group.rpc:
-                    return registration
-        if time.monotonic() > deadline:
-            raise WorkError(f"{group.name} was started again but has not registered")
-        await asyncio.sleep(0.25)

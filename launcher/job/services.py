@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from launcher.base.errors import WorkError
@@ -21,7 +22,6 @@ async def nats_connection(deployment: Deployment) -> Any:
     async def quiet(error: Exception) -> None:
         """The client prints a traceback for each refused connection unless it is given this."""
 
-    address = f"{deployment.service_hosts['nats']}:{deployment.service_ports['nats']}"
     options: dict[str, Any] = {
         "connect_timeout": 2,
         "reconnect_time_wait": 0.05,  # its own 2 s also stand before the error of a first, refused try
@@ -29,14 +29,20 @@ async def nats_connection(deployment: Deployment) -> Any:
         "max_reconnect_attempts": 0,
         "error_cb": quiet,
     }
-    if deployment.secrets is None:
-        return await nats.connect(f"nats://{address}", **options)
-    options.update(user=NATS_USER, password=(deployment.secrets / "nats-password").read_text().rstrip("\n"))
-    if not deployment.nats_tls:
-        return await nats.connect(f"nats://{address}", **options)
-    context = ssl.create_default_context(cafile=str(deployment.secrets / "ca.pem"))
-    context.load_cert_chain(deployment.secrets / "client.pem", deployment.secrets / "client.key")
-    return await nats.connect(f"tls://{address}", tls=context, **options)
+    if keys := deployment.secrets:
+        options.update(user=NATS_USER, password=(keys / "nats-password").read_text().rstrip("\n"))
+        if deployment.nats_tls:
+            options["tls"] = client_context(keys)
+    scheme = "tls" if "tls" in options else "nats"
+    at = f"{deployment.service_hosts['nats']}:{deployment.service_ports['nats']}"
+    return await nats.connect(f"{scheme}://{at}", **options)
+
+
+def client_context(keys: Path) -> ssl.SSLContext:
+    """For TLS with the job's keys, on the client's side."""
+    context = ssl.create_default_context(cafile=str(keys / "ca.pem"))
+    context.load_cert_chain(keys / "client.pem", keys / "client.key")
+    return context
 
 
 async def ask_nats(deployment: Deployment) -> None:
@@ -68,13 +74,9 @@ async def ask_etcd(deployment: Deployment) -> None:
 ASK: dict[str, Callable[[Deployment], Awaitable[None]]] = {"nats": ask_nats, "etcd": ask_etcd}
 
 
-async def wait_for_services(
-    deployment: Deployment, timeout: float, answered: Callable[[str, float], None]
-) -> None:
-    """Ask NATS and etcd, side by side, until both answer; `answered` is told the name and the seconds it took.
-
-    Raises WorkError when one does not within `timeout` seconds, with its last answer.
-    """
+async def wait_for_services(deployment: Deployment, timeout: float, answered: Callable[[str, float], None]) -> None:
+    """Ask NATS and etcd, side by side, until both answer; `answered` is told the name and the seconds it took. Raises
+    WorkError when one does not within `timeout` seconds, with its last answer."""
     begin = time.monotonic()
 
     async def wait(name: str) -> None:
@@ -82,9 +84,9 @@ async def wait_for_services(
             try:
                 await ASK[name](deployment)
                 break
+            except ImportError as e:
+                raise WorkError(f"sgl-launch is installed without a part that it needs: {e}") from None
             except Exception as e:  # every client library has its own; all mean "not yet"
-                if isinstance(e, ImportError):
-                    raise WorkError(f"sgl-launch is installed without a part that it needs: {e}") from None
                 if time.monotonic() - begin > timeout:
                     where = f"{deployment.service_hosts[name]}:{deployment.service_ports[name]}"
                     said = f"{type(e).__name__} {e}".strip()

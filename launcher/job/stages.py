@@ -17,7 +17,7 @@ from launcher.job.lost import GRACE, watch_registrations
 from launcher.job.part import Part
 from launcher.job.ready import prove_at, wait_until_ready
 from launcher.job.rejoin import bring_back
-from launcher.job.services import NATS_USER, wait_for_services
+from launcher.job.services import wait_for_services
 from launcher.job.warm import sweep_all
 from launcher.plan.model import Group
 
@@ -152,7 +152,7 @@ class Stages:
         if security.request_plane == "tls":
             # each worker is a server of it
             addresses += [place.address for place in self.nodes.places]
-        make_keys(self.run.path / "secrets", addresses, NATS_USER, security.nats_tls)
+        make_keys(self.run.path / "secrets", addresses, security.nats_tls)
 
     def _start_services(self) -> Awaitable[None]:
         """Start NATS and etcd; workers need not wait for them, since they ask again until they answer."""
