@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from launcher.base.errors import WorkError
 from launcher.base.portnames import FIRST, LAST
@@ -29,45 +31,29 @@ class Facts:
     addresses6: tuple[tuple[str, str], ...] = ()
 
 
+_SHAPES = {"address": 3, "address6": 2, "route": 1, "ports": 1}  # words of a line that says one of several things
+
+
 class FactsReader:
-    """Collects a node's lines until it has said all. `fault` is what a node says it lacks."""
+    """Collects a node's lines until it has said all. `faults` are what nodes say they lack."""
 
     def __init__(self) -> None:
-        self._addresses: dict[str, list[tuple[str, str, str]]] = {}
-        self._addresses6: dict[str, list[tuple[str, str]]] = {}
-        self._routes: dict[str, list[str]] = {}
-        self._ports: dict[str, frozenset[int]] = {}
+        self._said: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
         self.whole: dict[str, Facts] = {}
         self.faults: dict[str, str] = {}
 
     def take(self, kind: str, words: Sequence[str]) -> None:
         """One line of templates/node.sh, without its mark. What has another shape is left out."""
-        host, rest = (words[0], words[1:]) if words else ("", ())
-        if kind == "address" and len(rest) == 3:
-            self._addresses.setdefault(host, []).append((rest[0], rest[1], rest[2]))
-        elif kind == "address6" and len(rest) == 2:
-            self._addresses6.setdefault(host, []).append((rest[0], rest[1]))
-        elif kind == "route" and rest:
-            self._routes.setdefault(host, []).append(rest[0])
-        elif kind == "ports":
-            self._ports[host] = frozenset(_hex_ports(rest[0] if rest else ""))
-        elif kind == "fault":
+        host, *rest = words or ("",)
+        if kind == "fault":
             self.faults[host] = " ".join(rest)
+        elif len(rest) == _SHAPES.get(kind):
+            self._said[host, kind].append(tuple(rest))
         elif kind == "facts" and rest:
-            self.whole[host] = Facts(
-                host,
-                tuple(self._addresses.get(host, ())),
-                tuple(self._routes.get(host, ())),
-                self._ports.get(host, frozenset()),
-                rest[0],
-                tuple(self._addresses6.get(host, ())),
-            )
-
-
-def _hex_ports(text: str) -> Iterable[int]:
-    for word in text.split(","):
-        if re.fullmatch(r"[0-9A-Fa-f]{1,4}", word):
-            yield int(word, 16)
+            addresses, addresses6, routes, ports = (tuple(self._said[host, k]) for k in _SHAPES)
+            listening = ports[-1][0].split(",") if ports else []
+            numbers = frozenset(int(port, 16) for port in listening if re.fullmatch(r"[0-9A-Fa-f]{1,4}", port))
+            self.whole[host] = Facts(host, addresses, tuple(r for (r,) in routes), numbers, rest[0], addresses6)
 
 
 def choose_address(facts: Facts, interface: str | None) -> tuple[str, str]:
@@ -146,10 +132,8 @@ def choose_ports(
 ) -> int:
     """The first port of a block that is free on every node. It starts from the job's `number`, so that jobs which
     start together look at different blocks; `base` is the config's own choice, `refused` are first ports of blocks
-    that other jobs have claimed.
-
-    `fixed` are (host, port, key of the config) outside the block. Raises WorkError naming what is taken where.
-    """
+    that other jobs have claimed, `fixed` are (host, port, key of the config) outside the block. Raises WorkError naming
+    what is taken where."""
     for host, port, key in fixed:
         if port in listening.get(host, ()):
             raise WorkError(f"port {port} ({key}) is taken on {host}; choose another one or auto")

@@ -100,8 +100,7 @@ class Questions:
             limit = SLOW_ANSWER if self._now().health == "" else ANSWER
             return [(lambda: self._get(f"{self._now().endpoints[number]}/live"), limit)]
         if part.kind == "worker" and self._now().health is None:
-            # Dynamo's own small server beside the engine
-            return [(lambda: self._get(f"http://{(g := self._group(part)).address}:{g.ports['system']}/live"), ANSWER)]
+            return [(lambda: self._get(_system(self._group(part)) + "/live"), ANSWER)]
         if part.kind == "worker" and self._now().health:
             return [(lambda: self._get(f"{self._group(part).url}/ping"), SLOW_ANSWER)]
         return []
@@ -142,7 +141,7 @@ class Questions:
     async def _requests(self, group: GroupAddress) -> str:
         """The worker's counters of requests, as text; empty if they can't be had or requests run."""
         try:
-            async with self._session.get(f"http://{group.address}:{group.ports['system']}/metrics") as answer:
+            async with self._session.get(_system(group) + "/metrics") as answer:
                 return idle_counters(await answer.text())
         except Exception:  # whether it answers is another question
             return ""
@@ -173,6 +172,11 @@ class Questions:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)
+
+
+def _system(group: GroupAddress) -> str:
+    """Dynamo's own small server beside the engine."""
+    return f"http://{group.address}:{group.ports['system']}"
 
 
 _COUNTER = re.compile(r"^dynamo_component_(requests_total|inflight_requests)\{.*\} (\S+)$", re.M)

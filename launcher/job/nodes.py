@@ -9,10 +9,11 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from launcher.base.counting import first_few
 from launcher.base.errors import WorkError
 from launcher.base.files import data_path
 from launcher.job.child import Child, run_program
-from launcher.job.facts import Facts, FactsReader, check_distinct, choose_address
+from launcher.job.facts import FactsReader, check_distinct, choose_address
 from launcher.job.steps import Place, labelled, srun_words
 from launcher.plan.model import Plan
 
@@ -37,9 +38,7 @@ class Nodes:
     """Raises WorkError where nodes cannot be had. `on_engine` is told (host, {GROUP/RANK: pids}) when the engines'
     own processes on a host have changed."""
 
-    def __init__(
-        self, plan: Plan, env: Mapping[str, str], words: Sequence[str], on_engine: Said
-    ) -> None:
+    def __init__(self, plan: Plan, env: Mapping[str, str], words: Sequence[str], on_engine: Said) -> None:
         self._plan, self._env, self._on_engine = plan, dict(env), on_engine
         self._mark = f"sgl-launch-{secrets.token_hex(4)}"
         text = (data_path("templates") / "node.sh").read_text(encoding="utf-8")
@@ -62,37 +61,35 @@ class Nodes:
         """Start the agents and wait until every node has said its facts."""
         await self._start()
         spare = self._plan.spare_nodes
+        limit = SPARE_LIMIT if spare else limit
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._all_said(), SPARE_LIMIT if spare else limit)
+            await asyncio.wait_for(self._all_said(), limit)
         if self._reader.faults and not spare:
             raise WorkError("; ".join(f"node {host}: {text}" for host, text in self._reader.faults.items()))
         facts = self._reader.whole
-        missing = [host for host in self.hosts if host not in facts]
-        if missing and len(self.hosts) - len(missing) < self._plan.nodes:
-            raise WorkError(self._why_missing(missing, SPARE_LIMIT if spare else limit))
-        if missing and not spare:
-            raise WorkError(self._why_missing(missing, limit))
-        self.left_out = missing
         present = [host for host in self.hosts if host in facts]
+        self.left_out = [host for host in self.hosts if host not in facts]
+        if self.left_out and (not spare or len(present) < self._plan.nodes):
+            raise WorkError(self._why_missing(limit))
         self.places = self._place(present)
 
     def _place(self, hosts: Sequence[str]) -> list[Place]:
         facts = self._reader.whole
         wanted = self._plan.config.network.interface
         if self._plan.cluster == "local":
-            return [self._local_place(facts[hosts[0]], index, wanted) for index in range(self._plan.nodes)]
-        chosen = {host: choose_address(facts[host], wanted) for host in hosts}
-        check_distinct({host: address for host, (address, _) in chosen.items()}, facts)
+            own = facts[hosts[0]]
+            # each "node" has an address of its own (all of 127.0.0.0/8 is this machine): the ranks of a group have the
+            # same ports, each on its node
+            chosen = [
+                choose_address(own, wanted) if wanted else (f"127.0.{index // 250}.{index % 250 + 1}", "lo")
+                for index in range(self._plan.nodes)
+            ]
+            return [Place(own.host, *address, own.gpus, index) for index, address in enumerate(chosen)]
+        chosen = [choose_address(facts[host], wanted) for host in hosts]
+        check_distinct({host: address for host, (address, _) in zip(hosts, chosen, strict=True)}, facts)
         order = {host: n for n, host in enumerate(self.hosts)}
-        return [Place(host, *chosen[host], facts[host].gpus, order[host]) for host in hosts]
-
-    @staticmethod
-    def _local_place(facts: Facts, index: int, wanted: str | None) -> Place:
-        """Each "node" has an address of its own (all of 127.0.0.0/8 is this machine): the ranks of a group have the
-        same ports, each on its node."""
-        if wanted:
-            return Place(facts.host, *choose_address(facts, wanted), facts.gpus, index)
-        return Place(facts.host, f"127.0.{index // 250}.{index % 250 + 1}", "lo", facts.gpus, index)
+        found = zip(hosts, chosen, strict=True)
+        return [Place(host, *address, facts[host].gpus, order[host]) for host, address in found]
 
     def listening(self) -> dict[str, frozenset[int]]:
         """The ports in use by host name."""
@@ -173,10 +170,10 @@ class Nodes:
                 found.setdefault(rank, set()).add(int(pid))
         self._on_engine(words[0] if words else "", found)
 
-    def _why_missing(self, missing: Sequence[str], limit: float) -> str:
+    def _why_missing(self, limit: float) -> str:
         said = [line for agent in self._agents for line in agent.said if "rror" in line or "not found" in line]
         tail = f": {'; '.join(dict.fromkeys(said[-3:]))}" if said else ""
-        shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        shown = first_few(self.left_out)
         return f"node discovery failed: no answer within {limit:.0f} s from {shown or 'this machine'}{tail}"
 
     # --- using them --------------------------------------------------------------------------------------------------
@@ -237,14 +234,14 @@ class Nodes:
     async def end(self, limit: float) -> None:
         """Have the agents tidy up; those that do not within `limit` seconds are killed."""
         self.tell("end")
-        living = [a.child.ended for a in self._agents if a.child.alive]
-        if living:
-            await asyncio.wait(living, timeout=limit)
+        await self._agents_ended(limit)
         for agent in self._agents:
             agent.child.signal(signal.SIGTERM if agent.hosts else signal.SIGKILL)
-        living = [a.child.ended for a in self._agents if a.child.alive]
-        if living:
-            await asyncio.wait(living, timeout=1)
+        await self._agents_ended(1)
         for agent in self._agents:
             agent.child.signal(signal.SIGKILL)
             agent.child.close()
+
+    async def _agents_ended(self, limit: float) -> None:
+        if living := [a.child.ended for a in self._agents if a.child.alive]:
+            await asyncio.wait(living, timeout=limit)

@@ -111,23 +111,20 @@ class Part:
             if self.job.plan.cluster == "slurm" and await self.job.is_ending(2.0 if ended.cancelled else 0.5):
                 return
             if ended.not_begun:
+                pause = FORCE
                 self.job.journal.say(f"{self.name}: Slurm did not start it ({ended.said}); trying again")
-                if await self.job.is_ending(FORCE):
+            else:
+                action = decide(self.kind, self.job.phase, rules, window, time.monotonic())
+                if action == "ignore":
                     return
-                self._begin()
-                self._come_back()
-                continue
-            action = decide(self.kind, self.job.phase, rules, window, time.monotonic())
-            if action != "restart":
-                if action != "ignore":
-                    self.job.end(self, ended, action)
-                return
-            self.restarts += 1
-            pause = window.note(time.monotonic())
-            self.job.journal.event(self.name, "restarting", f"{why}, restart {self.restarts}")
-            self.job.journal.say(f"{self.name}: {why}; restart {self.restarts}, the others go on serving")
-            if self.before_restart is not None:
-                await self.before_restart(self)
+                if action != "restart":
+                    return self.job.end(self, ended, action)
+                self.restarts += 1
+                pause = window.note(time.monotonic())
+                self.job.journal.event(self.name, "restarting", f"{why}, restart {self.restarts}")
+                self.job.journal.say(f"{self.name}: {why}; restart {self.restarts}, the others go on serving")
+                if self.before_restart is not None:
+                    await self.before_restart(self)
             if await self.job.is_ending(pause):
                 return
             self._begin()

@@ -89,10 +89,10 @@ class Stages:
             part.in_service.set()
         self.job.phase = "serving"
         parts = list(self.job.parts.values())
-        watches = [
-            asyncio.create_task(self._watch_registrations(), name="registrations"),
-            asyncio.create_task(watch(parts, lambda: self.addresses.deployment), name="liveness"),
-        ]
+        watches = [asyncio.create_task(watch(parts, lambda: self.addresses.deployment), name="liveness")]
+        if self.addresses.deployment.health is None:
+            watch_all = watch_registrations(lambda: self.addresses.deployment, self._worker_lost)
+            watches.append(asyncio.create_task(watch_all, name="registrations"))
         try:
             if config.warmup.requests.enabled:
                 await self._warm()
@@ -126,11 +126,11 @@ class Stages:
 
     async def _preflight(self) -> None:
         words = [sys.executable, "-m", "launcher.cli", "job", "preflight", str(self.run.path)]
-        said: list[bytes] = []
+        said = ["it said nothing"]
 
         def output(data: bytes) -> None:
-            said.append(data)
             for line in data.decode(errors="replace").splitlines():
+                said.append(line.strip() or said[-1])
                 self.journal.say(line)
 
         child = Child(words, dict(os.environ), output, group=True)
@@ -140,8 +140,7 @@ class Stages:
             child.signal(15)
             child.close()
         if code:
-            last = b"".join(said).decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-            why = last[0].removeprefix("sgl-launch: ")
+            why = said[-1].removeprefix("sgl-launch: ")
             raise WorkError(f"preflight failed: {why}; see {self.run.path}/preflight.txt")
 
     def _make_keys(self) -> None:
@@ -161,15 +160,16 @@ class Stages:
         self.journal.begin("services")
         for name in self.plan.services:
             node = (self.plan.services_node,)
-            self._start(Part(self.job, name, "service", name, node, (), dict, None, self._service_back))
-        return asyncio.create_task(self._services_ready(), name="services")
+            self._start(Part(self.job, name, "service", name, node, (), dict, None, self._services_answer))
 
-    async def _services_ready(self) -> None:
-        await self._services_answer()
-        self._go_on()
-        self.journal.event("services", "done")
+        async def ready() -> None:
+            await self._services_answer()
+            self._go_on()
+            self.journal.event("services", "done")
 
-    async def _services_answer(self) -> None:
+        return asyncio.create_task(ready(), name="services")
+
+    async def _services_answer(self, part: Part | None = None) -> None:
         def answered(name: str, seconds: float) -> None:
             self._go_on()
             deployment = self.addresses.deployment
@@ -252,19 +252,12 @@ class Stages:
         self.journal.event(part.name, "ready")
         self.journal.say(f"{part.name} answers again")
 
-    async def _service_back(self, part: Part) -> None:
-        await self._services_answer()
-
     async def _move(self, part: Part) -> None:
         """Before a restart: a spare node in the place of each that does not answer."""
         for old, new in await self.nodes.replace(part.nodes):
             self.journal.event(part.name, "moved", f"from {old} to {new}")
             self.journal.say(f"{old} does not answer; {new} takes its place")
             self.journal.later(self.addresses.write)
-
-    async def _watch_registrations(self) -> None:
-        if self.addresses.deployment.health is None:
-            await watch_registrations(lambda: self.addresses.deployment, self._worker_lost)
 
     def _worker_lost(self, name: str, host: str) -> None:
         part = self.job.parts[name]

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from launcher.base.counting import first_few
 from launcher.job.journal import Journal
 from launcher.job.part import Part
 from launcher.job.policy import Kind
@@ -45,8 +46,7 @@ async def stop_all(
     everything = [*front, *workers, *services, *helpers]
     await _until(everything, left(1.0))
     if living := [s.name for s in everything if not s.ended.done()]:
-        shown = ", ".join(living[:8]) + (f" and {len(living) - 8} more" if len(living) > 8 else "")
-        journal.say(f"did not end within {grace:g} s and is killed: {shown}")
+        journal.say(f"did not end within {grace:g} s and is killed: {first_few(living)}")
     for _ in range(2):
         for step in everything:
             if not step.ended.done():
