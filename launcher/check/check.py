@@ -17,13 +17,12 @@ from launcher.check.cross import Facts, cross_checks
 from launcher.check.dynamo_flags import dynamo_catalog
 from launcher.check.findings import Finding, errors, in_order
 from launcher.check.model import read_model
-from launcher.check.slurm import test_only
+from launcher.check.slurm import share_note, test_only
 from launcher.config import Config, Source
 from launcher.config.fields import AT_KEYS
 from launcher.config.load import merged_layers, problems_of, resolve
 from launcher.plan.make import make_plan
 from launcher.plan.model import Cluster, Plan
-from launcher.plan.slurm_options import share_note
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from launcher.check.findings import Finding
 from launcher.config import Config, Source
 from launcher.executors.refusal import AWAY, advice, key_about, refusal
 from launcher.executors.sbatch import environment, said_of
+from launcher.plan.slurm_options import is_given
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
@@ -87,3 +88,21 @@ def judge(
             keys = (role, *keys)
             break
     return [Finding("error", source.problem(f"Slurm would refuse the job: {said}{advice(said)}", *keys))], ""
+
+
+# of sbatch's options, those by which a job gets more than one core a node
+_CORES = ("exclusive", "cpus-per-task", "cpus-per-gpu", "mincpus", "cores-per-socket", "core-spec")
+
+
+def share_note(config: Config) -> str:
+    """What to say of a job that asks for GPUs and leaves cores and memory to sbatch's default; empty if it does not."""
+    for role in config.roles:
+        slurm = config.slurm_of(role)
+        if config.engine == "mocker" or slurm.gpu_request == "none":
+            continue
+        if not any(is_given(slurm.given.get(name)) for name in _CORES):
+            return (
+                f"the job asks for {slurm.gpus_per_node} GPUs and one CPU core a node, unless the site gives cores "
+                "with GPUs (DefCpuPerGPU): set slurm.exclusive: true, or slurm.cpus_per_task and slurm.mem"
+            )
+    return ""

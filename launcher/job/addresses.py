@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from launcher.base.errors import WorkError
 from launcher.base.portnames import Offset
-from launcher.engines import Worker
 from launcher.job.facts import choose_ports, claims_of, gpus_of
 from launcher.job.nodes import Nodes
 from launcher.job.steps import Place
@@ -65,7 +64,7 @@ class Addresses:
         """Where the router finds the head of each worker, if its command names them."""
         found = {}
         for group in self._plan.named_groups:
-            prefix = Worker(group.name, group.role).prefix
+            prefix = group.worker.prefix
             found[f"{prefix}_ADDR"] = self._nodes.places[group.ranks[0].node].address
             found |= {f"{prefix}_{name}": port for name, port in self.ports(group.ports).items()}
         return found

@@ -5,9 +5,7 @@ Slurm calls a job with several a heterogeneous job. Its nodes are counted compon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from launcher.base.errors import Problem
 from launcher.config import Config, Source
@@ -15,11 +13,8 @@ from launcher.config import Config, Source
 
 @dataclass(frozen=True)
 class Component:
-    """Nodes of one kind, `nodes` of them from index `first` on, for the workers of `roles`.
-
-    `gpus_before` are the GPUs of all nodes before them: on this machine, where every "node" is the same
-    one, a node's GPUs come after those.
-    """
+    """Nodes of one kind, `nodes` of them from index `first` on, for the workers of `roles`. `gpus_before` are the GPUs
+    of all nodes before them: on this machine, where every "node" is the same one, a node's GPUs come after those."""
 
     roles: tuple[str, ...]
     first: int
@@ -30,17 +25,6 @@ class Component:
     def first_gpu(self, node: int) -> int:
         """Where the GPUs of one of its nodes begin, counted over all nodes."""
         return self.gpus_before + (node - self.first) * self.gpus_per_node
-
-
-def component_roles(config: Config) -> list[tuple[str, ...]]:
-    """Which roles share a component."""
-    roles = tuple(config.roles)
-    return [(role,) for role in roles] if config.heterogeneous else [roles]
-
-
-def number_of(components: Sequence[Component], node: int) -> int:
-    """Which component a node belongs to."""
-    return max(n for n, component in enumerate(components) if component.first <= node)
 
 
 def component_problems(config: Config, source: Source) -> list[Problem]:
@@ -56,32 +40,10 @@ def component_problems(config: Config, source: Source) -> list[Problem]:
         if getattr(config.on_failure, key) == "requeue":
             message = f"{role}.slurm makes it a heterogeneous job, for which Slurm can't leave out the node that failed"
             problems.append(source.problem(f"{message}; choose restart or stop", "on_failure", key))
-    return problems + _handed_on(config, source)
-
-
-def _handed_on(config: Config, source: Source) -> list[Problem]:
-    """Slurm hands the first component's account and QOS on to the second, and takes no empty ones."""
+    # Slurm hands the first component's account and QOS on to the second, and takes no empty ones
     first, second = config.roles
-    given = {role: config.slurm_of(role).given for role in (first, second)}
-    return [
-        source.problem(
-            f"Slurm would take {first}'s {key} for {second}'s nodes as well; set {second}.slurm.{key} too",
-            *(first, "slurm", key),
-        )
-        for key in ("account", "qos")
-        if given[first].get(key) and not given[second].get(key)
-    ]
-
-
-def components_json(components: Sequence[Component], config: Config) -> list[dict[str, Any]]:
-    """As in plan.json (docs/plan.md)."""
-    return [
-        {
-            "roles": list(c.roles),
-            "first": c.first,
-            "nodes": c.nodes,
-            "gpus_per_node": c.gpus_per_node,
-            "slurm": config.slurm_of(c.roles[0]).given,
-        }
-        for c in components
-    ]
+    for key in ("account", "qos"):
+        if config.slurm_of(first).given.get(key) and not config.slurm_of(second).given.get(key):
+            message = f"Slurm would take {first}'s {key} for {second}'s nodes as well; set {second}.slurm.{key} too"
+            problems.append(source.problem(message, first, "slurm", key))
+    return problems

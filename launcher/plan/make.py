@@ -7,14 +7,14 @@ from dataclasses import replace
 from launcher.base.errors import InputError, Problem
 from launcher.config import Config, Source
 from launcher.containers import container_problems
-from launcher.engines import Context, Worker, engine_for
+from launcher.engines import Context, engine_for
 from launcher.plan.components import component_problems
 from launcher.plan.model import Cluster, Frontend, Plan, RolePlan
 from launcher.plan.place import named_ports, place, place_frontends
 from launcher.plan.portcheck import check_ports
 from launcher.plan.ports import block_size, service_ports
 from launcher.plan.slurm_options import slurm_problems
-from launcher.plan.topology import Topology, topology
+from launcher.plan.topology import topology
 
 
 def kernels_plan(plan: Plan) -> Plan:
@@ -40,7 +40,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     problems += container_problems(config, source, cluster)
     engine = engine_for(config)
     problems += engine.problems(config, source)
-    topologies: dict[str, Topology] = {}
+    topologies = {}
     for name, role in config.roles.items():
         try:
             topologies[name] = topology(name, role, config.slurm_of(name).gpus_per_node, source)
@@ -59,7 +59,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     if config.frontend.one_address:
         balancer = Frontend("balancer", frontends[0].node, {"frontend": ports["frontend"]})
     check_ports(config, source, groups, (balancer,) if balancer else frontends, block, cluster)
-    context = Context(config=config, ports=ports, workers=tuple(Worker(g.name, g.role, len(g.gpus)) for g in groups))
+    context = Context(config=config, ports=ports, workers=tuple(g.worker for g in groups))
     own_node = config.services.where == "own"
     if own_node:
         components = (*components[:-1], replace(components[-1], nodes=components[-1].nodes + 1))
@@ -97,12 +97,8 @@ def _role_problems(config: Config, source: Source) -> list[Problem]:
     if not roles:
         return [source.problem("give `prefill` and `decode`, or `aggregated`: there is no worker")]
     if "aggregated" in roles:
-        return [
-            source.problem(
-                "an aggregated deployment has no prefill or decode; keep one of the two kinds",
-                "aggregated",
-            )
-        ]
+        message = "an aggregated deployment has no prefill or decode; keep one of the two kinds"
+        return [source.problem(message, "aggregated")]
     (only,) = roles
     other = "decode" if only == "prefill" else "prefill"
     return [source.problem(f"there is no `{other}`; disaggregation needs both roles", only)]

@@ -8,7 +8,7 @@ from typing import Literal
 from launcher.base.portnames import Offset
 from launcher.config import Config
 from launcher.engines import Command, Worker
-from launcher.plan.components import Component, number_of
+from launcher.plan.components import Component
 from launcher.plan.topology import Topology
 
 Cluster = Literal["slurm", "local"]
@@ -16,10 +16,8 @@ Cluster = Literal["slurm", "local"]
 
 @dataclass(frozen=True)
 class Rank:
-    """One process slot of a worker group: `node` is an index into the allocation's node list.
-
-    `gpus` are positions among the GPUs that the job has on that node.
-    """
+    """One process slot of a worker group: `node` is an index into the allocation's node list, `gpus` are positions
+    among the GPUs that the job has on that node."""
 
     rank: int
     node: int
@@ -28,10 +26,8 @@ class Rank:
 
 @dataclass(frozen=True)
 class Group:
-    """A worker group: one worker, its ranks and its ports on its head node (rank 0's).
-
-    `gpus` are positions on each of its nodes; `slot` tells apart the workers of one node.
-    """
+    """A worker group: one worker, its ranks and its ports on its head node (rank 0's). `gpus` are positions on each of
+    its nodes; `slot` tells apart the workers of one node."""
 
     name: str
     role: str
@@ -44,6 +40,10 @@ class Group:
     @property
     def nodes(self) -> tuple[int, ...]:
         return tuple(r.node for r in self.ranks)
+
+    @property
+    def worker(self) -> Worker:
+        return Worker(self.name, self.role, len(self.gpus))
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ class Plan:
 
     @property
     def head_node(self) -> int:
-        """The head node of the first prefill worker: the frontend is there, and NATS and etcd
-        unless the config puts them elsewhere."""
+        """The head node of the first worker: the frontend is there, and NATS and etcd unless they are elsewhere."""
         return self.groups[0].ranks[0].node
 
     @property
@@ -106,10 +105,10 @@ class Plan:
 
     def component_of(self, node: int) -> int:
         """Which component a node belongs to."""
-        return number_of(self.components, node)
+        return max(n for n, component in enumerate(self.components) if component.first <= node)
 
     @property
     def named_groups(self) -> tuple[Group, ...]:
         """The groups whose addresses the frontend's command names (SGLang's router)."""
         used = self.frontend.names
-        return tuple(g for g in self.groups if f"{Worker(g.name, g.role).prefix}_ADDR" in used)
+        return tuple(g for g in self.groups if f"{g.worker.prefix}_ADDR" in used)

@@ -9,7 +9,7 @@ from launcher.base.errors import InputError
 from launcher.base.portnames import Offset
 from launcher.config import Config, Source
 from launcher.engines import Command
-from launcher.plan.components import Component, component_roles
+from launcher.plan.components import Component
 from launcher.plan.model import Cluster, Frontend, Group, Rank
 from launcher.plan.ports import MOST_FRONTENDS, frontend_ports, group_ports
 from launcher.plan.topology import Topology
@@ -24,7 +24,7 @@ def place(
     components: list[Component] = []
     node = gpus_before = 0
     slots: dict[int, int] = {}  # workers on each node so far
-    for roles in component_roles(config):
+    for roles in [(role,) for role in config.roles] if config.heterogeneous else [tuple(config.roles)]:
         part = Component(roles, node, 0, config.slurm_of(roles[0]).gpus_per_node, gpus_before)
         used = 0  # GPUs taken on `node`, the one being filled
         for role, index in ((r, n) for r in roles for n in range(topologies[r].workers)):
@@ -39,8 +39,9 @@ def place(
             slot = len(groups) if cluster == "local" else slots.get(node, 0)
             for at in nodes:
                 slots[at] = slots.get(at, 0) + 1
-            turn = _bootstrap_turn(groups, role, node, cluster)
-            ports = group_ports(config, role, index, slot, turn)
+            # the groups of this role that have their head on this node (local: on this machine) already
+            turn = sum(g.role == role and (cluster == "local" or g.nodes[0] == node) for g in groups)
+            ports = group_ports(config, role, slot, turn)
             groups.append(Group(f"{role}-{index}", role, index, slot, gpus, ranks, ports))
             used += shape.gpus_per_rank
             if shape.nodes > 1:
@@ -61,13 +62,10 @@ def place_frontends(config: Config, source: Source, nodes: int, cluster: Cluster
         raise InputError(source.problem(message, "frontend", "replicas"))
     if cluster == "local" and count > MOST_FRONTENDS:
         raise InputError(source.problem(f"at most {MOST_FRONTENDS} on one machine", "frontend", "replicas"))
+    several, local = count > 1, cluster == "local"
     return tuple(
-        Frontend(
-            f"frontend-{node}" if count > 1 else "frontend",
-            node,
-            frontend_ports(config, node if cluster == "local" else 0),
-        )
-        for node in range(count)
+        Frontend(f"frontend-{n}" if several else "frontend", n, frontend_ports(config, n if local else 0))
+        for n in range(count)
     )
 
 
@@ -76,8 +74,3 @@ def named_ports(ports: dict[str, Offset], command: Command) -> dict[str, Offset]
     if not command.argv:
         return {"frontend": ports["frontend"]}
     return {name: port for name, port in ports.items() if f"{name.upper()}_PORT" in command.names}
-
-
-def _bootstrap_turn(groups: list[Group], role: str, node: int, cluster: Cluster) -> int:
-    """How many groups of this role have their head on this node (local: on this machine) already."""
-    return sum(1 for g in groups if g.role == role and (cluster == "local" or g.ranks[0].node == node))

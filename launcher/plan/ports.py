@@ -44,16 +44,13 @@ def frontend_ports(config: Config, turn: int) -> dict[str, Offset]:
     return ports
 
 
-def group_ports(config: Config, role: str, index: int, slot: int, bootstrap_turn: int) -> dict[str, Offset]:
-    """Ports of a worker group on its head node; `slot` tells apart the workers of one node.
-
-    `bootstrap_turn` counts the workers of the same role on this node: a fixed bootstrap port is
-    the first one's, the next takes the port after it.
-    """
+def group_ports(config: Config, role: str, slot: int, bootstrap_turn: int) -> dict[str, Offset]:
+    """Ports of a worker group on its head node; `slot` tells apart the workers of one node. `bootstrap_turn` counts the
+    workers of the same role on this node: a fixed bootstrap port is the first one's, the next takes the port after."""
     base = _SERVICES_SIZE + _GROUP_SIZE * slot
-    ports = {
-        name: _port(config, base + offset) for name, offset in GROUP.items() if name != "bootstrap" or role == "prefill"
-    }
-    if role == "prefill" and config.ports.bootstrap != "auto":
+    ports = {name: _port(config, base + offset) for name, offset in GROUP.items()}
+    if role != "prefill":
+        del ports["bootstrap"]
+    elif config.ports.bootstrap != "auto":
         ports["bootstrap"] = Offset(base + GROUP["bootstrap"], config.ports.bootstrap + bootstrap_turn)
     return ports

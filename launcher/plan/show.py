@@ -6,33 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from launcher.base.portnames import FIRST, LAST
+from launcher.base.portnames import FIRST, LAST, Offset
 from launcher.base.words import Word, shown
-from launcher.engines import Command, Worker
-from launcher.plan.components import components_json
-from launcher.plan.model import Group, Plan, Rank, RolePlan
-
-
-def rank_values(plan: Plan, group: Group, rank: Rank) -> dict[str, str]:
-    """The script's variables of one rank, as far as they are known before the job runs."""
-    ports = {p.upper() + "_PORT": str(v) for p, v in {**plan.service_ports, **group.ports}.items()}
-    return {
-        **ports,
-        "GROUP": group.name,
-        "RANK": str(rank.rank),
-        "NNODES": str(len(group.ranks)),
-        "HEAD_ADDR": f"<node{group.ranks[0].node}>",
-        "NODE_ADDR": f"<node{rank.node}>",
-        "SERVICES_ADDR": f"<node{plan.services_node}>",
-    }
+from launcher.engines import Command
+from launcher.plan.components import Component
+from launcher.plan.model import Group, Plan, RolePlan
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
-    """The stable shape of `plan --json` and plan.json (docs/plan.md describes each key).
-
-    Nodes are indices into the allocation. A port is a number, or `P+n`: n above the base that the
-    job finds for its block. `<nodeN>` stands for the address of node N.
-    """
+    """The stable shape of `plan --json` and plan.json; docs/plan.md describes each key."""
     return {
         "schema": 1,
         "name": plan.config.name,
@@ -41,20 +23,15 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "nodes": plan.nodes,
         "spare_nodes": plan.spare_nodes,
         "gpus_per_node": max(c.gpus_per_node for c in plan.components),
-        **({"components": components_json(plan.components, plan.config)} if plan.heterogeneous else {}),
+        **({"components": [_component_json(plan, c) for c in plan.components]} if plan.heterogeneous else {}),
         "model": {"path": plan.config.model.path, "served_name": plan.config.served_name},
-        "ports": {
-            "base": plan.config.ports.base,
-            "block": plan.port_block,
-            "first": FIRST,
-            "last": LAST,
-        },
+        "ports": {"base": plan.config.ports.base, "block": plan.port_block, "first": FIRST, "last": LAST},
         "groups": [_group_json(plan, role, group) for role in plan.roles for group in role.groups],
         "services": {
             name: {
                 "node": plan.services_node,
                 "port": plan.service_ports[name].json(),
-                **_command_json(command, _service_values(plan, plan.services_node)),
+                **_command_json(command, _values(plan, plan.services_node, {})),
             }
             for name, command in plan.services.items()
         },
@@ -70,6 +47,11 @@ def to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _component_json(plan: Plan, component: Component) -> dict[str, Any]:
+    of_it = {key: getattr(component, key) for key in ("first", "nodes", "gpus_per_node")}
+    return {"roles": list(component.roles), **of_it, "slurm": plan.config.slurm_of(component.roles[0]).given}
+
+
 def embedded(plan: Plan) -> dict[str, Any]:
     """The plan at the end of the job script: as plan.json, without the commands, which the script's functions are."""
     whole = to_json(plan)
@@ -83,24 +65,30 @@ def embedded(plan: Plan) -> dict[str, Any]:
     return whole
 
 
-def _service_values(plan: Plan, node: int) -> dict[str, str]:
-    ports = {p.upper() + "_PORT": str(v) for p, v in plan.service_ports.items()}
-    return {**ports, "NODE_ADDR": f"<node{node}>", "SERVICES_ADDR": f"<node{plan.services_node}>"}
+def _values(plan: Plan, node: int, ports: Mapping[str, Offset]) -> dict[str, str]:
+    """The script's variables of a process on this node, as far as they are known before the job runs."""
+    own = {"NODE_ADDR": f"<node{node}>", "SERVICES_ADDR": f"<node{plan.services_node}>"}
+    return {**_port_values({**plan.service_ports, **ports}), **own}
+
+
+def _port_values(ports: Mapping[str, Offset], prefix: str = "") -> dict[str, str]:
+    return {f"{prefix}{name.upper()}_PORT": str(port) for name, port in ports.items()}
 
 
 def _frontend_values(plan: Plan) -> dict[str, str]:
     """The variables of the first frontend, among them its workers' addresses."""
-    values = _service_values(plan, plan.frontends[0].node)
-    values.update({f"{p.upper()}_PORT": str(v) for p, v in plan.frontends[0].ports.items()})
+    values = _values(plan, plan.frontends[0].node, plan.frontends[0].ports)
     for group in plan.named_groups:
-        prefix = Worker(group.name, group.role).prefix
-        values[f"{prefix}_ADDR"] = f"<node{group.ranks[0].node}>"
-        values.update({f"{prefix}_{p.upper()}_PORT": str(v) for p, v in group.ports.items()})
+        prefix = f"{group.worker.prefix}_"
+        values |= {f"{prefix}ADDR": f"<node{group.nodes[0]}>", **_port_values(group.ports, prefix)}
     return values
 
 
 def _group_json(plan: Plan, role: RolePlan, group: Group) -> dict[str, Any]:
-    values = rank_values(plan, group, group.ranks[0])
+    head = group.nodes[0]
+    # rank 0's; the others differ in their --node-rank and own address alone
+    values = _values(plan, head, group.ports)
+    values |= {"GROUP": group.name, "RANK": "0", "NNODES": str(len(group.ranks)), "HEAD_ADDR": f"<node{head}>"}
     command = role.command
     if command.first and group == plan.groups[0]:
         command = replace(command, argv=command.first)
@@ -112,19 +100,12 @@ def _group_json(plan: Plan, role: RolePlan, group: Group) -> dict[str, Any]:
         "ranks": [{"rank": r.rank, "node": r.node, "gpus": list(r.gpus)} for r in group.ranks],
         "gpus": sum(len(r.gpus) for r in group.ranks),
         "ports": {name: port.json() for name, port in group.ports.items()},
-        # rank 0's; the others differ in their --node-rank and own address alone
         **_command_json(command, values, plan.config.env),
         **({"file": [shown(line, values) for line in command.file.lines]} if command.file else {}),
     }
 
 
-def _command_json(command: Command, values: dict[str, str], env: Mapping[str, str] | None = None) -> dict[str, Any]:
+def _command_json(command: Command, values: dict[str, str], env: Mapping[str, Word] | None = None) -> dict[str, Any]:
     """Words and environment as they will be; `env` is the config's own, which the command's goes over."""
-
-    def text(word: Word) -> str:
-        return shown(word, values)
-
-    return {
-        "argv": [text(w) for w in command.argv],
-        "env": {k: text(w) for k, w in {**(env or {}), **command.env}.items()},
-    }
+    whole = {**(env or {}), **command.env}
+    return {"argv": [shown(w, values) for w in command.argv], "env": {k: shown(w, values) for k, w in whole.items()}}

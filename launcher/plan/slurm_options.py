@@ -48,7 +48,6 @@ OWNED_OPTIONS = {
     "input": "the script reads nothing",
 }
 
-
 # A list of the config is one of theirs, with commas.
 LISTS = frozenset(
     "clusters exclude gres licenses mail-type nodelist partition prefer profile reservation tres-bind".split()
@@ -124,7 +123,7 @@ def _is_list(name: str, value: list[Any]) -> bool:
 
 def _gres_problems(mapping: Slurm | RoleSlurm, source: Source, at: tuple[str, ...]) -> list[Problem]:
     gres, wanted = mapping.given.get("gres"), mapping.gpus_per_node
-    for found in _GPU_GRES.finditer(_joined(gres)) if _given(gres) else ():
+    for found in _GPU_GRES.finditer(_joined(gres)) if is_given(gres) else ():
         if wanted and int(found["number"] or 1) != wanted:
             message = f"{found[0]} asks for {found['number'] or 1} GPUs a node, and gpus_per_node is {wanted}"
             return [source.problem(f"{message}; make them equal", *at, "gres")]
@@ -132,24 +131,6 @@ def _gres_problems(mapping: Slurm | RoleSlurm, source: Source, at: tuple[str, ..
             message = f"{found[0]} and gpu_type: {mapping.gpu_type} differ; leave one of them out"
             return [source.problem(message, *at, "gres")]
     return []
-
-
-# of sbatch's options, those by which a job gets more than one core a node
-_CORES = ("exclusive", "cpus-per-task", "cpus-per-gpu", "mincpus", "cores-per-socket", "core-spec")
-
-
-def share_note(config: Config) -> str:
-    """What to say of a job that asks for GPUs and leaves cores and memory to sbatch's default; empty if it does not."""
-    for role in config.roles:
-        slurm = config.slurm_of(role)
-        if config.engine == "mocker" or slurm.gpu_request == "none":
-            continue
-        if not any(_given(slurm.given.get(name)) for name in _CORES):
-            return (
-                f"the job asks for {slurm.gpus_per_node} GPUs and one CPU core a node, unless the site gives cores "
-                "with GPUs (DefCpuPerGPU): set slurm.exclusive: true, or slurm.cpus_per_task and slurm.mem"
-            )
-    return ""
 
 
 def sbatch_directives(plan: Plan) -> list[list[str]]:
@@ -165,7 +146,7 @@ def _component_directives(plan: Plan, component: Component) -> list[str]:
         lines.append("--no-kill")
     slurm = plan.config.slurm_of(component.roles[0])
     gpus = max(g for group in plan.groups if group.role in component.roles for g in group.gpus) + 1
-    options = {n: v for n, v in slurm.given.items() if _given(v)}
+    options = {n: v for n, v in slurm.given.items() if is_given(v)}
     gres = _joined(options.pop("gres")) if "gres" in options else ""
     typed = f"{slurm.gpu_type}:{gpus}" if slurm.gpu_type else str(gpus)
     if _GPU_GRES.search(gres):
@@ -179,11 +160,12 @@ def _component_directives(plan: Plan, component: Component) -> list[str]:
     if component.first:
         earlier = plan.config.slurm_of(plan.components[0].roles[0]).given
         options = {n: v for n, v in options.items() if n not in WHOLE_JOB}
-        options.update({n: "" for n in HANDED_ON if _given(earlier.get(n)) and n not in options})
+        options.update({n: "" for n in HANDED_ON if is_given(earlier.get(n)) and n not in options})
     return [*lines, *(_directive(n, v) for n, v in options.items()), *slurm.options]
 
 
-def _given(value: Any) -> bool:
+def is_given(value: Any) -> bool:
+    """Of an option's value in a config."""
     return value is not None and value is not False
 
 

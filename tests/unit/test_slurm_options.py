@@ -7,7 +7,8 @@ import re
 import pytest
 
 from launcher.base.errors import InputError
-from launcher.plan.slurm_options import OWNED_OPTIONS, SBATCH_OPTIONS, sbatch_directives, sbatch_quoted, share_note
+from launcher.check.slurm import share_note
+from launcher.plan.slurm_options import OWNED_OPTIONS, SBATCH_OPTIONS, sbatch_directives, sbatch_quoted
 
 from .helpers import BASE, plan_of, roles
 
