@@ -51,6 +51,12 @@ class Child:
     def alive(self) -> bool:
         return not self.ended.done()
 
+    @property
+    def status(self) -> int:
+        """As a shell has it, once it has ended."""
+        code = self.ended.result()
+        return 128 - code if code < 0 else code
+
     def tell(self, text: str) -> None:
         """A line on its standard input; lost if it does not read."""
         if self.process.stdin and not self.process.stdin.closed:

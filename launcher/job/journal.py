@@ -20,18 +20,44 @@ from launcher.run.folder import Event
 _WAITING = 20_000  # lines that may wait for storage that hangs; further ones are lost
 
 
-class Journal:
+class Writer:
+    """A thread that does things with files in their order: storage that hangs or fails holds up nobody else."""
+
+    def __init__(self, name: str, waiting: int) -> None:
+        self._work: queue.Queue[Callable[[], object] | None] = queue.Queue(waiting)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def later(self, work: Callable[[], object]) -> bool:
+        """Have the thread do something, after all that it was given before; whether there was room for it."""
+        with contextlib.suppress(queue.Full):
+            self._work.put_nowait(work)
+            return True
+        return False
+
+    def close(self, limit: float) -> bool:
+        """Wait until all is written, at most `limit` seconds; whether it is."""
+        with contextlib.suppress(queue.Full):
+            self._work.put_nowait(None)
+        self._thread.join(limit)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            with contextlib.suppress(Exception):  # one line that can't be written must not cost the others
+                work()
+
+
+class Journal(Writer):
     """The record of one run. Its methods return at once and never raise."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__("journal", _WAITING)
         self.folder = folder
         self.events: list[Event] = []
         self.stage = ""
         self.failure = ""
         """Why the job ends, once that is known: the first reason counts."""
-        self._work: queue.Queue[Callable[[], object] | None] = queue.Queue(_WAITING)
-        self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
-        self._thread.start()
 
     def begin(self, stage: str) -> None:
         """The job is at this stage from now on."""
@@ -63,19 +89,6 @@ class Journal:
         self.say(f"FAILED: {why}")
         self.failure = self.failure or why
 
-    def later(self, work: Callable[[], object]) -> None:
-        """Have the thread do something with files, after all that it was given before."""
-        with contextlib.suppress(queue.Full):
-            self._work.put_nowait(work)
-
-    def close(self, limit: float) -> bool:
-        """Wait until all is written, at most `limit` seconds; whether it is."""
-        self.later(lambda: None)
-        with contextlib.suppress(queue.Full):
-            self._work.put_nowait(None)
-        self._thread.join(limit)
-        return not self._thread.is_alive()
-
     def _append(self, file: str, line: str) -> None:
         with contextlib.suppress(OSError):
             descriptor = os.open(self.folder / file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o640)
@@ -83,8 +96,3 @@ class Journal:
                 os.write(descriptor, line.encode(errors="replace"))
             finally:
                 os.close(descriptor)
-
-    def _write_all(self) -> None:
-        while (work := self._work.get()) is not None:
-            with contextlib.suppress(Exception):  # one line that can't be written must not cost the others
-                work()

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -63,45 +65,37 @@ class Step(Protocol):
         """End all of its processes."""
 
 
-class Steps(Protocol):
-    """Starts steps. `process` is a function of the job script; `base` is what all of them have in their environment."""
+class Steps(ABC):
+    """Starts steps. `base` is what all of them have in their environment."""
 
-    base: dict[str, str]
+    def __init__(self, script: Path, base: Mapping[str, str], logs: Logs) -> None:
+        self.script, self.base, self.logs = script, dict(base), logs
 
-    def start(self, name: str, process: str, places: Sequence[Place], env: Mapping[str, str]) -> Step: ...
+    @abstractmethod
+    def start(self, name: str, process: str, places: Sequence[Place], env: Mapping[str, str]) -> Step:
+        """One process of the script, a function of it, on each of these places."""
 
-
-def step_env(base: Mapping[str, str], name: str, places: Sequence[Place], more: Mapping[str, str]) -> dict[str, str]:
-    """What a process of the script finds in its environment (templates/job.sh.j2)."""
-    own = {
-        "GROUP": name,
-        "NNODES": str(len(places)),
-        "HEAD_ADDR": places[0].address,
-        "NODES": "\n".join(map(str, places)),
-    }
-    return {**base, **own, **more}
+    def env(self, name: str, places: Sequence[Place], more: Mapping[str, str]) -> dict[str, str]:
+        """What a process of the script finds in its environment (templates/job.sh.j2)."""
+        nodes = "\n".join(map(str, places))
+        own = {"GROUP": name, "NNODES": str(len(places)), "HEAD_ADDR": places[0].address, "NODES": nodes}
+        return {**self.base, **own, **more}
 
 
-class LocalSteps:
-    """Every rank is a process of this machine, in a session of its own."""
+class LocalSteps(Steps):
+    """Every rank is a process of this machine, in a session of its own. `started` is told its pid and its name."""
 
     def __init__(self, script: Path, base: Mapping[str, str], logs: Logs, started: Callable[[int, str], None]) -> None:
-        self._script, self.base, self._logs, self._started = script, dict(base), logs, started
+        super().__init__(script, base, logs)
+        self._started = started
 
     def start(self, name: str, process: str, places: Sequence[Place], env: Mapping[str, str]) -> LocalStep:
-        words = ("bash", str(self._script), process)
-        step_environment = step_env(self.base, name, places, env)
+        words = ("bash", str(self.script), process)
         ranks = []
         for rank in range(len(places)):
-            log = f"{name}-{rank}.log"
-            child = Child(
-                words,
-                {**step_environment, "RANK": str(rank)},
-                lambda data, log=log: self._logs.write(log, data),  # type: ignore[misc]
-                group=True,
-            )
-            self._started(child.pid, f"{name}-{rank}")
-            ranks.append(child)
+            environment = {**self.env(name, places, env), "RANK": str(rank)}
+            ranks.append(Child(words, environment, partial(self.logs.write, f"{name}-{rank}.log"), group=True))
+            self._started(ranks[rank].pid, f"{name}-{rank}")
         return LocalStep(name, places, ranks)
 
 
@@ -128,36 +122,35 @@ class LocalStep:
     async def _wait(self) -> None:
         await asyncio.wait([c.ended for c in self._ranks], return_when=asyncio.FIRST_COMPLETED)
         first = next(n for n, c in enumerate(self._ranks) if not c.alive)
-        code = self._ranks[first].ended.result()
-        if any(c.alive for c in self._ranks) or any(c.others() for c in self._ranks):
+        if self._anything_left():
             self.stop()
             deadline = self._ranks[0].loop.time() + ALONE
-            while any(c.alive or c.others() for c in self._ranks) and not self._forced:
-                if self._ranks[0].loop.time() > deadline:
-                    break
+            while self._anything_left() and not self._forced and self._ranks[0].loop.time() < deadline:
                 await asyncio.sleep(0.05)
             self._signal(signal.SIGKILL)
             await asyncio.wait([c.ended for c in self._ranks])
         for child in self._ranks:
             child.close()
-        status = 128 - code if code < 0 else code
-        self.ended.set_result(Ended(status, self._places[first].host, first))
+        self.ended.set_result(Ended(self._ranks[first].status, self._places[first].host, first))
+
+    def _anything_left(self) -> bool:
+        return any(c.alive or c.others() for c in self._ranks)
 
 
-class SlurmSteps:
+class SlurmSteps(Steps):
     """Every step is one srun. `tell` reaches the job's agent on every node (templates/node.sh)."""
 
     def __init__(
         self, script: Path, base: Mapping[str, str], logs: Logs, tell: Callable[[str], None],
         options: Sequence[str] = (), component: Callable[[Sequence[Place]], int | None] = lambda _: None,
     ) -> None:  # fmt: skip
-        self._script, self.base, self._logs, self._tell = script, dict(base), logs, tell
-        self._options, self._component = tuple(options), component
+        super().__init__(script, base, logs)
+        self._tell, self._options, self._component = tell, tuple(options), component
 
     def start(self, name: str, process: str, places: Sequence[Place], env: Mapping[str, str]) -> SlurmStep:
         words = srun_words(name, [p.host for p in places], self._component(places), self._options)
-        words += ["bash", str(self._script), process]
-        return SlurmStep(name, places, words, step_env(self.base, name, places, env), self._logs, self._tell)
+        words += ["bash", str(self.script), process]
+        return SlurmStep(name, places, words, self.env(name, places, env), self.logs, self._tell)
 
 
 def srun_words(name: str, hosts: Sequence[str], component: int | None, options: Sequence[str] = ()) -> list[str]:
@@ -225,8 +218,7 @@ class SlurmStep:
 
     def _finish(self, done: asyncio.Future[int]) -> None:
         self._child.close()
-        code = done.result()
-        self.ended.set_result(how_ended(128 - code if code < 0 else code, self._said, self._rank_of, self._places))
+        self.ended.set_result(how_ended(self._child.status, self._said, self._rank_of, self._places))
 
 
 _LABEL = re.compile(rb" *(\d+): ?")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -85,36 +84,21 @@ async def in_own_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The result of a coroutine that runs in a thread of its own; cancelled with the one that waits."""
     from warmup.requests.clock import new_loop
 
-    here = asyncio.get_running_loop()
-    done: asyncio.Future[T] = here.create_future()
     inner = new_loop()
     task: asyncio.Task[T] | None = None
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if not done.done():
-            if error is None:
-                done.set_result(result)  # type: ignore[arg-type]
-            else:
-                done.set_exception(error)
-
-    def body() -> None:
+    def body() -> T:
         nonlocal task
-        result: T | None = None
-        error: BaseException | None = None
+        task = inner.create_task(make())
         try:
-            task = inner.create_task(make())
-            result = inner.run_until_complete(task)
+            return inner.run_until_complete(task)
         except asyncio.CancelledError:
-            error = RuntimeError("cancelled")
-        except BaseException as e:
-            error = e  # handed on to the one that waits
+            raise RuntimeError("cancelled") from None
         finally:
             inner.close()
-        here.call_soon_threadsafe(settle, result, error)
 
-    threading.Thread(target=body, name="sweep", daemon=True).start()
     try:
-        return await done
+        return await asyncio.to_thread(body)
     except asyncio.CancelledError:
         inner.call_soon_threadsafe(lambda: task and task.cancel())
         raise

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from launcher.job.steps import Ended, Place, how_ended, labelled, srun_words, step_env
+from launcher.job.steps import Ended, LocalSteps, Place, how_ended, labelled, srun_words
 
 PLACES = [Place(f"n{n}", f"10.0.0.{n}", "eth0") for n in (3, 1, 2)]
 RANK_OF = {0: 1, 1: 2, 2: 0}  # Slurm's tasks are in its own order of the nodes
@@ -104,7 +106,8 @@ def test_the_words_of_srun() -> None:
 
 
 def test_what_a_process_finds_in_its_environment() -> None:
-    env = step_env({"A": "base", "B": "base", "GROUP": "?"}, "decode-0", PLACES[:2], {"B": "own"})
+    steps = LocalSteps(Path("job.sh"), {"A": "base", "B": "base", "GROUP": "?"}, None, print)  # type: ignore[arg-type]
+    env = steps.env("decode-0", PLACES[:2], {"B": "own"})
     assert env == {
         "A": "base", "B": "own", "GROUP": "decode-0", "NNODES": "2", "HEAD_ADDR": "10.0.0.3",
         "NODES": "n3 10.0.0.3 eth0 all\nn1 10.0.0.1 eth0 all",
