@@ -13,8 +13,9 @@ from launcher.base.errors import InputError
 from launcher.catalog.catalog import Catalog, load
 from launcher.catalog.given import dashed
 from launcher.catalog.releases import CatalogError, nearest_version, versions
-from launcher.check.cross import Facts, cross_checks
+from launcher.check import cross, place
 from launcher.check.dynamo_flags import dynamo_catalog
+from launcher.check.facts import Facts
 from launcher.check.findings import Finding, errors, in_order
 from launcher.check.model import read_model
 from launcher.check.slurm import share_note, test_only
@@ -76,7 +77,8 @@ def check_config(
     if flags and catalog.title == f"SGLang {versions()[-1]}" and not version and not config.sglang_version:
         notes.append(f"{catalog.title} is the newest that is known; name yours with --sglang or `sglang_version`")
     found += flags
-    found += cross_checks(Facts(config, source, catalog, read_model(config), cluster, plan))
+    facts = Facts(config, source, catalog, read_model(config), cluster, plan)
+    found += [one for check in (*cross.CHECKS, *place.CHECKS) for one in check(facts)]
     mistakes = any(f.level == "error" for f in found)
     if plan is not None and cluster == "slurm" and ask_slurm:
         if mistakes:

@@ -2,64 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
-from launcher.catalog.catalog import Catalog
-from launcher.catalog.given import Flags
+from launcher.check.facts import Check, Facts
 from launcher.check.findings import Finding, Level
-from launcher.check.model import ModelFacts
-from launcher.config import Config, Source
-from launcher.plan.model import Cluster, Plan
-
-
-@dataclass(frozen=True)
-class Facts:
-    """All that the checks may look at. `plan` is None for a config that can't be planned."""
-
-    config: Config
-    source: Source
-    catalog: Catalog
-    model: ModelFacts
-    cluster: Cluster
-    plan: Plan | None = None
-
-    @functools.cached_property
-    def flags(self) -> dict[str, Flags]:
-        """Each role's flags."""
-        return {name: Flags(role.args) for name, role in self.config.roles.items()}
-
-    def value(self, role: str, name: str, default: Any = None) -> Any:
-        """A flag of a role by its usual name of today, whichever of its names it has in the config."""
-        return self.flags[role].get(name, default)
-
-    def number(self, role: str, name: str, default: int = 1) -> int:
-        """A flag that is a whole number above 0; the default for anything else (said elsewhere)."""
-        return self.flags[role].number(name, default)
-
-    def on(self, role: str, name: str) -> bool:
-        return self.flags[role].on(name)
-
-    def at(self, level: Level, message: str, role: str, name: str) -> Finding:
-        """A finding at a role's flag, as the config spells it."""
-        return Finding(level, self.source.problem(message, role, "args", self.flags[role].written(name)))
-
-    def deepep(self, role: str) -> bool:
-        return self.value(role, "moe-a2a-backend") == "deepep"
-
-    def experts_over(self, role: str) -> int:
-        """Over how many GPUs a layer's experts are spread: DeepEP sets ep-size to tp-size."""
-        tp = self.number(role, "tp-size")
-        return tp if self.deepep(role) else self.number(role, "ep-size")
-
-    @property
-    def pair(self) -> bool:
-        return {"prefill", "decode"} <= set(self.config.roles)
-
-
-Check = Callable[[Facts], Iterator[Finding]]
 
 
 def equal_tp(x: Facts) -> Iterator[Finding]:
@@ -135,8 +81,8 @@ def redundant_experts(x: Facts) -> Iterator[Finding]:
         return
     for role in x.config.roles:
         ep = x.experts_over(role)
-        extra = x.value(role, "ep-num-redundant-experts", 0)
-        if ep < 2 or not isinstance(extra, int) or isinstance(extra, bool) or extra < 0:
+        extra = x.whole(role, "ep-num-redundant-experts", 0)
+        if ep < 2 or extra is None or extra < 0:
             continue
         if (experts + extra) % ep:
             least = extra + -(experts + extra) % ep
@@ -204,19 +150,19 @@ def dp_attention(x: Facts) -> Iterator[Finding]:
         if x.on(role, "enable-dp-lm-head") and not x.on(role, "enable-dp-attention") and groups == 1:
             message = "SGLang refuses it without DP attention; add enable-dp-attention: true and dp-size"
             yield x.at("error", message, role, "enable-dp-lm-head")
-        dense = x.value(role, "moe-dense-tp-size")
-        if isinstance(dense, int) and not isinstance(dense, bool) and dense != 1:
+        dense = x.whole(role, "moe-dense-tp-size")
+        if dense not in (None, 1):
             yield x.at("error", f"SGLang takes only 1 here, not {dense}", role, "moe-dense-tp-size")
-        running = x.value(role, "max-running-requests")
-        if isinstance(running, int) and not isinstance(running, bool) and 0 < running < groups:
+        running = x.whole(role, "max-running-requests")
+        if running and 0 < running < groups:
             message = f"{running} requests cannot be shared by {groups} DP attention groups; give {groups} or more"
             yield x.at("error", message, role, "max-running-requests")
 
 
 def chunked_prefill(x: Facts) -> Iterator[Finding]:
     for role in x.config.roles:
-        size = x.value(role, "chunked-prefill-size")
-        if role == "decode" or not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        size = x.whole(role, "chunked-prefill-size")
+        if role == "decode" or size is None or size < 1:
             continue
         groups, page = x.flags[role].attention_groups, x.number(role, "page-size")
         each = size // groups
@@ -248,21 +194,7 @@ def parsers(x: Facts) -> Iterator[Finding]:
             yield x.at("error", message, role, "tool-call-parser")
 
 
-def cross_checks(x: Facts) -> Iterator[Finding]:
-    """All checks, in turn."""
-    from launcher.check.place import CHECKS
-
-    own: tuple[Check, ...] = (
-        equal_tp,
-        same_on_both,
-        expert_parallelism,
-        redundant_experts,
-        deepep_mode,
-        dispatch_tokens,
-        dp_attention,
-        chunked_prefill,
-        fractions,
-        parsers,
-    )
-    for one in (*own, *CHECKS):
-        yield from one(x)
+CHECKS: tuple[Check, ...] = (
+    equal_tp, same_on_both, expert_parallelism, redundant_experts, deepep_mode, dispatch_tokens, dp_attention,
+    chunked_prefill, fractions, parsers,
+)  # fmt: skip

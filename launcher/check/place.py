@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from launcher.base.words import Ref
-from launcher.check.cross import Facts
+from launcher.check.facts import Facts
 from launcher.check.findings import Finding
 from launcher.check.slurm import minutes
 from launcher.config.names import self_references

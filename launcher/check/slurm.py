@@ -34,14 +34,10 @@ def minutes(text: object) -> float | None:
     if not found:
         raise ValueError(plain)
     parts = [int(p) for p in found["rest"].split(":")]
-    if found["days"] is not None:
-        hours, mins, secs = [*parts, 0, 0][:3]
-        return int(found["days"]) * 1440 + hours * 60 + mins + secs / 60
-    if len(parts) == 1:
-        return parts[0]
-    if len(parts) == 2:
-        return parts[0] + parts[1] / 60
-    return parts[0] * 60 + parts[1] + parts[2] / 60
+    if found["days"] is None and len(parts) < 3:
+        parts = [0, *parts]
+    hours, mins, secs = [*parts, 0, 0][:3]
+    return int(found["days"] or 0) * 1440 + hours * 60 + mins + secs / 60
 
 
 def test_only(script: str, config: Config, source: Source) -> tuple[list[Finding], str]:
