@@ -13,11 +13,8 @@ _NAME = re.compile(r"\$\{([A-Z_][A-Z0-9_]*)\}")
 
 @dataclass(frozen=True)
 class Ref:
-    """A text with shell variables that the job script sets: `${HEAD_ADDR}:${DIST_INIT_PORT}`.
-
-    Made by the launcher only, never from a config's text. Raises ValueError for anything that
-    would need quoting inside double quotes.
-    """
+    """A text with shell variables that the job script sets: `${HEAD_ADDR}:${DIST_INIT_PORT}`. Made by the launcher
+    only, never from a config's text. Raises ValueError for anything that would need quoting inside double quotes."""
 
     text: str
 

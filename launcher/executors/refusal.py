@@ -41,10 +41,8 @@ _GENERIC = re.compile(r"^(Batch job submission failed: |allocation failure: )?Un
 
 
 def refusal(output: str) -> str:
-    """sbatch's output in one line, each thing once; empty if it said nothing.
-
-    Its warnings and notes are left out where it named an error.
-    """
+    """sbatch's output in one line, each thing once; empty if it said nothing. Its warnings and notes are left out where
+    it named an error."""
     return "; ".join(_named_errors(output) or _lines(output))
 
 

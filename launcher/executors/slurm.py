@@ -21,10 +21,8 @@ LIMIT = 120.0  # seconds for sbatch: Slurm's own limit of a message is 10 s, and
 
 
 def sbatch_command(script: str, runs: Path, name: str, options: Sequence[str]) -> list[str]:
-    """The command that submits a script; the job's output goes beside its run folder.
-
-    Raises InputError for options that the plan decides, and for a folder that sbatch can't be told.
-    """
+    """The command that submits a script; the job's output goes beside its run folder. Raises InputError for options
+    that the plan decides, and for a folder that sbatch can't be told."""
     check_options(options)
     folder = str(runs.absolute())
     if "\\" in folder:

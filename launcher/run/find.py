@@ -69,10 +69,8 @@ def is_run(job: str, runs: Path) -> bool:
 
 
 def find_run(job: str | None, runs: Path) -> RunFolder:
-    """A run by folder, job id or name (the newest of that name); the newest run without one.
-
-    A folder's path may be someone else's. Raises InputError when there is none, naming the ones there are.
-    """
+    """A run by folder, job id or name (the newest of that name); the newest run without one. A folder's path may be
+    someone else's. Raises InputError when there is none, naming the ones there are."""
     if job and _is_run_folder(Path(job)):
         return RunFolder(Path(job).resolve())
     known = look_up(runs)

@@ -165,11 +165,9 @@ class RunFolder:
         return f"warmup-{int(latest[7:-5]) + 1}.json"
 
     def set_aside_older(self, than: float) -> None:
-        """Move what a job of the same number left here, last changed before `than`, to attempts/.
-
-        Numbers come back when a cluster is set up anew. The job's script does the same when it
-        begins; who reads the folder before that must not take the old for the new.
-        """
+        """Move what a job of the same number left here, last changed before `than`, to attempts/. Numbers come back
+        when a cluster is set up anew. The job's script does the same when it begins; who reads the folder before that
+        must not take the old for the new."""
         events = self.path / "events.jsonl"
         if not events.exists() or events.stat().st_mtime >= than:
             return

@@ -32,12 +32,8 @@ def queued_line(reason: str) -> str:
 
 
 def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[str], None]) -> JobState:
-    """Returns the job's state once it has reached `target` (ready, warm or done).
-
-    A job without a warm-up counts as warm when it is ready. One that is requeued is waited for again. Raises
-    WorkError when the job ends before that (with its reason, or with all that is known of one that left no record),
-    when a `done` job failed, or after `timeout` seconds.
-    """
+    """The job's state once it is `target` (ready, warm or done); one without a warm-up is warm when it is ready, one
+    that is requeued is waited for again. Raises WorkError if it ends before, or after `timeout` seconds."""
     return _Wait(run, target, say).run(timeout)
 
 

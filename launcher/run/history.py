@@ -24,19 +24,14 @@ class Process:
 
 @dataclass(frozen=True)
 class History:
-    """One attempt of a job: the current one. `attempt` counts from 0; Slurm runs a requeued job again.
-
-    `stage` is the last that began: `queued` before the first, `stopped` or `drained` after the last. `failure` is the
-    event that first said why the job ends: its state is `failed`, `cancelled`, or `drained` for a job that was told
-    to drain before it served. `requeued` is the event that ended the attempt before this one.
-    """
+    """One attempt of a job: the current one."""
 
     events: tuple[Event, ...] = ()
-    attempt: int = 0
-    stage: str = "queued"
-    failure: Event | None = None
+    attempt: int = 0  # Slurm runs a requeued job again
+    stage: str = "queued"  # the last that began; in the end `stopped` or `drained`
+    failure: Event | None = None  # the first that said why the job ends: failed, cancelled, drained too early
     end: JobState | None = None
-    requeued: Event | None = None
+    requeued: Event | None = None  # what ended the attempt before this one
     ready: bool = False
     warm: str = ""
     leaving: bool = False

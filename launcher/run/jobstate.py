@@ -10,27 +10,17 @@ ENDED = frozenset(
     RECONFIG_FAIL REVOKED TIMEOUT""".split()
 )
 # those in which its script has not begun, so that what the run folder says is of an attempt before
-WAITING = frozenset(
-    "CONFIGURING PENDING REQUEUED REQUEUE_FED REQUEUE_HOLD RESV_DEL_HOLD SPECIAL_EXIT".split()
-)  # fmt: skip
+WAITING = frozenset("CONFIGURING PENDING REQUEUED REQUEUE_FED REQUEUE_HOLD RESV_DEL_HOLD SPECIAL_EXIT".split())
 
 
 @dataclass(frozen=True)
 class JobState:
-    """`state` is Slurm's word, `UNKNOWN` if nobody can tell; `reason` is Slurm's reason, a local job's exit status,
-    or why it is unknown; `source` is who said so.
-
-    `start` is when Slurm expects a job to start, `left` how much of its time is left, in squeue's own words
-    (2026-11-23T12:00:00, 1-02:03:04); both are empty where they are not known. `forgotten`: Slurm was asked, and
-    answered that it knows no such job.
-    """
-
-    state: str
-    reason: str = ""
-    source: str = ""
-    start: str = ""
-    left: str = ""
-    forgotten: bool = False
+    state: str  # Slurm's word; UNKNOWN if nobody can tell
+    reason: str = ""  # Slurm's, a local job's exit status, or why it is unknown
+    source: str = ""  # who said so
+    start: str = ""  # when Slurm expects it to start, as squeue writes it: 2026-11-23T12:00:00
+    left: str = ""  # how much of its time is left: 1-02:03:04
+    forgotten: bool = False  # Slurm was asked, and answered that it knows no such job
 
     @property
     def ended(self) -> bool:

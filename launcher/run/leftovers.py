@@ -40,11 +40,9 @@ def leftovers(run: RunFolder, spare: Collection[int] = ()) -> list[Process]:
 
 
 def end_leftovers(run: RunFolder, spare: Collection[int] = (), grace: float = GRACE) -> list[Process]:
-    """End them: TERM at once, and KILL after `grace` seconds. Takes at most three times that.
-
-    The job's agent, which ends processes and containers itself once the script is gone, gets twice as long. Returns
-    those that had to be ended here.
-    """
+    """End them: TERM at once, and KILL after `grace` seconds. Takes at most three times that. The job's agent, which
+    ends processes and containers itself once the script is gone, gets twice as long. Returns those that had to be ended
+    here."""
     ended: dict[int, Process] = {}
     agents: set[int] = set()  # kept: as its last act one becomes the program that removes its folder
     begin = time.monotonic()

@@ -54,10 +54,8 @@ def written(line: str) -> float | None:
 
 
 def by_time(logs: Iterable[tuple[Path, Iterable[str]]]) -> Iterator[tuple[Path, str]]:
-    """Lines of several logs in the order in which they were written, read as they are needed.
-
-    A line without a time stamp belongs to the one before it; each log keeps its own order.
-    """
+    """Lines of several logs in the order in which they were written, read as they are needed. A line without a time
+    stamp belongs to the one before it; each log keeps its own order."""
     return ((path, line) for _, path, line in merge(*(_timed(*log) for log in logs), key=lambda item: item[0]))
 
 

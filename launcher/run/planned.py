@@ -159,10 +159,8 @@ class Planned:
 
     @classmethod
     def read(cls, mapping: Any, where: str = "plan.json", made_by: str = "") -> Planned:
-        """Raises WorkError, in one sentence, for a plan of another schema and for what is no plan at all.
-
-        `made_by` is the version of sgl-launch that made the run, where that is known.
-        """
+        """Raises WorkError, in one sentence, for a plan of another schema and for what is no plan at all. `made_by` is
+        the version of sgl-launch that made the run, where that is known."""
         schema = mapping.get("schema") if isinstance(mapping, dict) else SCHEMA
         if type(schema) is int and schema != SCHEMA:
             by = f"sgl-launch {made_by}" if made_by else "another version of sgl-launch"

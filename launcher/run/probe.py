@@ -23,13 +23,11 @@ OPEN_FILES = 64  # that are left for other things than connections
 
 @dataclass(frozen=True)
 class Answers:
-    """`health` by group: ok, not ready, refused or no answer. `leases` by group: for how many seconds its
-    registration holds without being renewed; None if etcd could not be asked. `missing` says which source did not
-    answer, and why."""
+    """What was answered, by group."""
 
-    health: dict[str, str] = field(default_factory=dict)
-    leases: dict[str, float | None] | None = None
-    missing: tuple[str, ...] = ()
+    health: dict[str, str] = field(default_factory=dict)  # ok, not ready, refused or no answer
+    leases: dict[str, float | None] | None = None  # seconds for which it is registered; None if etcd could not be asked
+    missing: tuple[str, ...] = ()  # which source did not answer, and why
 
 
 def ask(deployment: Deployment) -> Answers:

@@ -45,10 +45,8 @@ def registrations(client: Any) -> list[Registration]:
 
 
 def forget(client: Any, address: str, known: Container[int]) -> bool:
-    """Take a dead worker off at once instead of when its lease ends; False if it was not there.
-
-    `known` are the instance ids seen before it died: the new one may have the address already.
-    """
+    """Take a dead worker off at once instead of when its lease ends; False if it was not there. `known` are the
+    instance ids seen before it died: the new one may have the address already."""
     found = [r for r in registrations(client) if r.address == address and r.instance_id in known]
     for registration in found:
         # all keys of a worker hang on one lease, whose id is its instance id

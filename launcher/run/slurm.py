@@ -29,13 +29,9 @@ def environment() -> dict[str, str]:
 def slurm_states(
     job_ids: Sequence[str], limit: float | None = None, cluster: str = "", recorded: Container[str] = ()
 ) -> dict[str, JobState]:
-    """The state of each job, by id, asked in at most `limit` seconds (LIMIT); never raises.
-
-    `cluster` is the one that has them, where it is not this machine's own; `recorded` are those whose end is known
-    if squeue does not know them.
-
-    squeue and sacct are asked once for all. A controller that hangs costs PATIENCE if the accounting knows the jobs.
-    """
+    """The state of each job, by id, asked in at most `limit` seconds (LIMIT); never raises. `cluster` is the one that
+    has them, where it is not this machine's own; `recorded` are those whose end is known if squeue does not know them.
+    squeue and sacct are asked once for all. A controller that hangs costs PATIENCE if the accounting knows the jobs."""
     wanted = [i for i in dict.fromkeys(job_ids) if i.isdecimal()]  # one that is no id would have all refused
     states = {i: JobState("UNKNOWN", f"{i!r} is no job id of Slurm", forgotten=True) for i in job_ids}
     if not wanted:

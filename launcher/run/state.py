@@ -23,10 +23,8 @@ def job_state(run: RunFolder, limit: float | None = None) -> JobState:
 
 
 def job_states(runs: Sequence[RunFolder], limit: float | None = None) -> list[JobState]:
-    """As job_state of each, but Slurm is asked once for all of them.
-
-    Slurm forgets a job some minutes after its end; the run folder does not.
-    """
+    """As job_state of each, but Slurm is asked once for all of them. Slurm forgets a job some minutes after its end;
+    the run folder does not."""
     states = {run: _local_state(run) for run in runs if is_local(run)}
     ends = {run: History.of(run.events()).end for run in runs if run not in states}
     asked: dict[str, list[RunFolder]] = {}

@@ -30,31 +30,23 @@ _LOADING = re.compile(r"load(ing)? (weight|safetensors|checkpoint|model)|capture
 
 @dataclass(frozen=True)
 class RankStatus:
-    """One rank: the node it is on (host name once known) and what is known of its state.
-
-    `health` is what rank 0's health port said, `-` for other ranks, empty if it was not asked;
-    `lease` the seconds for which its registration holds without being renewed.
-    """
+    """One rank, and what is known of its state."""
 
     group: str
     rank: int
     node: int
-    host: str
+    host: str  # `-` until it is known
     state: str
-    health: str = ""
+    health: str = ""  # what rank 0's health port said, `-` for other ranks, empty if it was not asked
     restarts: int = 0
     registered: bool | None = None
-    lease: float | None = None
+    lease: float | None = None  # seconds for which its registration holds without being renewed
     line: str = ""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What `status --json` prints. Times in seconds; None is "not known yet".
-
-    `attempt` counts from 0: Slurm runs a requeued job again, and all but `requeued` (why the attempt before it was
-    given up) is of the current one.
-    """
+    """What `status --json` prints, of the current attempt. Times in seconds; None is "not known yet"."""
 
     job_id: str
     name: str
@@ -74,8 +66,8 @@ class Status:
     security: str | None = None
     services: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    attempt: int = 0
-    requeued: str | None = None
+    attempt: int = 0  # Slurm runs a requeued job again
+    requeued: str | None = None  # why the attempt before it was given up
 
 
 def read_status(run: RunFolder, probe: bool = True) -> Status:

@@ -15,10 +15,8 @@ from launcher.run.state import job_state
 
 
 def run_or_address(target: str | None, runs: Path) -> RunFolder | None:
-    """The run that is meant, which has not ended; None for an address.
-
-    Raises InputError for a word that is neither, WorkError for a run that has ended.
-    """
+    """The run that is meant, which has not ended; None for an address. Raises InputError for a word that is neither,
+    WorkError for a run that has ended."""
     if target is not None and not is_run(target, runs):
         if not _is_address(target):
             near = look_up(runs).near(target)
