@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,6 @@ class Facts:
     restarts: int = 0
     # the latest sweep that was run by hand: its file, and what is in it
     latest: tuple[str, dict[str, Any]] | None = None
-    events: tuple[Event, ...] = field(default_factory=tuple)
 
 
 def collect(run: RunFolder) -> Facts:
@@ -96,7 +95,6 @@ def collect(run: RunFolder) -> Facts:
         causes=tuple(causes_of(run)) if failed else (),
         restarts=history.restarts,
         latest=latest,
-        events=events,
     )
 
 
@@ -129,42 +127,28 @@ def _group_row(name: str, events: Sequence[Event], swept: float | None, began: f
     changes: list[tuple[float, str]] = []
     marks: list[tuple[float, str]] = []
     for event in events:
-        if event.stage != name:
-            continue
-        if event.state == "restarting":
-            changes.append((event.time, "restarting"))
-            marks.append((event.time - began, f"restarted: {event.detail}"))
-        elif event.state in ("registered", "ready", "warm"):
-            changes.append((event.time, event.state))
-        elif event.state == "started":
-            changes.append((event.time, "starting"))
+        if event.stage == name and event.state in ("started", "registered", "ready", "warm", "restarting"):
+            changes.append((event.time, "starting" if event.state == "started" else event.state))
+            if event.state == "restarting":
+                marks.append((event.time - began, f"restarted: {event.detail}"))
     restarted = next((t for t, s in changes if s == "restarting"), end)
     if swept is not None and swept < restarted and any(s == "ready" and t <= swept for t, s in changes):
         changes.append((swept, "warm"))
     changes.sort()
-    spans = []
-    for index, (begin, state) in enumerate(changes):
-        until = changes[index + 1][0] if index + 1 < len(changes) else end
-        if until > begin:
-            spans.append(Span(begin - began, until - began, state))
+    ends = [*(at for at, _ in changes[1:]), end][: len(changes)]
+    pairs = zip(changes, ends, strict=True)
+    spans = [Span(begin - began, until - began, state) for (begin, state), until in pairs if until > begin]
     return Row(name, re.sub(r"-\d+$", "", name), tuple(spans), tuple(marks))
 
 
 def milestones(events: Sequence[Event], began: float) -> dict[str, float]:
-    """When the services answered, the deployment was ready, and warm."""
-    found = {}
-    for name, key in (("services", "services"), ("ready", "ready"), ("warm", "warm")):
-        at = next((e.time for e in events if (e.stage, e.state) == (name, "done")), None)
-        if at is not None:
-            found[key] = at - began
-    return found
+    """When the deployment was ready for the first time, and warm."""
+    return {e.stage: e.time - began for e in reversed(events) if e.stage in ("ready", "warm") and e.state == "done"}
 
 
 def _start_over(stages: tuple[Row, ...], end: float) -> float:
     """When the start was over: the stage `serve` began, or the job ended before."""
-    serve = next((row.spans[0].begin for row in stages if row.name == "serve"), None)
-    stop = next((row.spans[0].begin for row in stages if row.name == "stop"), None)
-    return min(x for x in (serve, stop, end) if x is not None)
+    return min([end, *(row.spans[0].begin for row in stages if row.name in ("serve", "stop"))])
 
 
 def _config(run: RunFolder, plan: Planned) -> str:
