@@ -6,12 +6,12 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from launcher.base.errors import InputError
 from launcher.base.files import own_command
 from launcher.commands.options import offline_checks, planned, set_option
 from launcher.config.load import find_config
@@ -74,8 +74,6 @@ def command(
         raise click.UsageError("options after -- are sbatch's, which only --cluster slurm calls")
     # the job's supervisor is this very installation, whatever PATH and environment the job gets
     script = render(plan, "sgl-launch" if dry_run else own_command())
-    if cluster == "local" and not dry_run:
-        _model_here(plan)
     if not no_check:
         offline_checks(config, sets, kind, refuse=not dry_run)
     if dry_run:
@@ -122,29 +120,19 @@ def _read_by_a_person() -> bool:
 def _keep(run: RunFolder, config: str, whole: str, how: dict[str, Any]) -> None:
     """What was submitted, into the run folder; says what could not be written."""
     missing = {}
-    for file, write in (
-        ("config.yaml", lambda: shutil.copyfile(find_config(config), run.path / "config.yaml")),
-        ("effective.yaml", lambda: (run.path / "effective.yaml").write_text(whole, encoding="utf-8")),
-        ("submit.json", lambda: run.write_json("submit.json", how)),
-    ):
+    writers: dict[str, Callable[[], object]] = {
+        "config.yaml": lambda: shutil.copyfile(find_config(config), run.path / "config.yaml"),
+        "effective.yaml": lambda: (run.path / "effective.yaml").write_text(whole, encoding="utf-8"),
+        "submit.json": lambda: run.write_json("submit.json", how),
+    }
+    for file, write in writers.items():
         try:
             write()
         except OSError as e:
-            missing[file] = e.strerror
+            missing[file] = str(e.strerror)
     if missing:
-        why = "; ".join(dict.fromkeys(map(str, missing.values())))
-        files = ", ".join(missing)
+        files, why = ", ".join(missing), "; ".join(dict.fromkeys(missing.values()))
         click.echo(f"sgl-launch: warning: not written to {run.path}: {files} ({why}); the job goes on", err=True)
-
-
-def _model_here(plan: Plan) -> None:
-    """Raises InputError if the model's folder is not on this machine, where all would wait for it."""
-    from launcher.containers import host_path
-
-    path = plan.config.model.path
-    here = host_path(plan.config, path) if path.startswith("/") else None
-    if here is not None and not here.is_dir():
-        raise InputError(f"model.path: no such folder on this machine: {here}")
 
 
 def _say_surroundings(plan: Plan) -> None:
