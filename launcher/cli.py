@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from launcher import __version__
-from launcher.base.errors import InputError, WorkError, import_error
+from launcher.base.errors import InputError, WorkError, reason
 
 # name -> the line in --help; the module launcher.commands.<name> has the click command `command`
 COMMANDS = {
@@ -77,9 +77,6 @@ def main() -> None:
         for problem in e.problems:
             click.echo(f"sgl-launch: {problem}", err=True)
         sys.exit(2)
-    except WorkError as e:
-        click.echo(f"sgl-launch: {e}", err=True)
-        sys.exit(1)
     except click.ClickException as e:
         e.show()
         sys.exit(2 if isinstance(e, click.UsageError) else 1)
@@ -89,22 +86,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except OSError as e:
-        click.echo(f"sgl-launch: {e.filename or 'system'}: {e.strerror or e}", err=True)
-        sys.exit(1)
-    except ImportError as e:
-        if os.environ.get("SGL_LAUNCH_DEBUG"):
-            raise
-        click.echo(f"sgl-launch: {import_error(e)}", err=True)
-        sys.exit(1)
     except Exception as e:
-        if os.environ.get("SGL_LAUNCH_DEBUG"):
+        known = isinstance(e, (WorkError, OSError))
+        if not known and os.environ.get("SGL_LAUNCH_DEBUG"):
             raise
-        click.echo(
-            f"sgl-launch: this is a mistake in sgl-launch ({type(e).__name__}: {e}); please report it. "
-            "SGL_LAUNCH_DEBUG=1 shows where",
-            err=True,
-        )
+        where = "" if known or isinstance(e, ImportError) else ". SGL_LAUNCH_DEBUG=1 shows where"
+        click.echo(f"sgl-launch: {reason(e)}{where}", err=True)
         sys.exit(1)
 
 

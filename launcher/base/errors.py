@@ -54,11 +54,11 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'system'}: {error.strerror}"
     if isinstance(error, ImportError):
-        return import_error(error)
+        return _import_error(error)
     return f"a mistake in sgl-launch ({type(error).__name__}: {error}); please report it"
 
 
-def import_error(error: ImportError) -> str:
+def _import_error(error: ImportError) -> str:
     """What to tell of a module that can't be imported, which is seldom sgl-launch's own mistake: PYTHONPATH or the
     user's site-packages put another version before it, or the installation is not whole."""
     wrong = f"a Python module can't be imported ({error})"
