@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def command(file: str, output: str | None, variant: str | None, sglang: str) -> 
     What has no counterpart is listed on stderr and at the end of the config, as is what is still
     to be set. Exit status 1: the config is written, but needs work before it can be planned.
     """
-    if output is not None and _same(Path(file), Path(output)):
+    if output is not None and os.path.realpath(file) == os.path.realpath(output):
         raise InputError(Problem("this is FILE itself; write the config elsewhere", None, output))
     converted = convert_file(Path(file), variant, sglang)
     if output is None:
@@ -41,13 +42,6 @@ def command(file: str, output: str | None, variant: str | None, sglang: str) -> 
     _report(converted)
     if converted.problems:
         sys.exit(1)
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.resolve() == other.resolve()
-    except OSError:
-        return False
 
 
 def _report(converted: Converted) -> None:

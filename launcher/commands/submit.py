@@ -78,7 +78,12 @@ def command(
         offline_checks(config, sets, kind, refuse=not dry_run)
     if dry_run:
         click.echo(script, nl=False)
-        click.echo(f"# {_dry_command(plan, cluster, options)}")
+        words = ["bash", "job.sh"]
+        if cluster == "slurm":
+            from launcher.executors.slurm import sbatch_command
+
+            words = sbatch_command("job.sh", Path(plan.config.runs), plan.config.name, options)
+        click.echo(f"# {shlex.join(words)}")
         return
     check_env_from(plan.config)
     if cluster == "slurm":
@@ -168,11 +173,3 @@ def start(plan: Plan, script: str, cluster: Where, options: tuple[str, ...]) -> 
     for problem in sbatch.problems:
         click.echo(f"sgl-launch: warning: job {run.job_id}: {problem}", err=True)
     return run, shown
-
-
-def _dry_command(plan: Plan, cluster: Where, options: tuple[str, ...]) -> str:
-    if cluster != "slurm":
-        return "bash job.sh"
-    from launcher.executors.slurm import sbatch_command
-
-    return shlex.join(sbatch_command("job.sh", Path(plan.config.runs), plan.config.name, options))

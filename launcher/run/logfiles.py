@@ -100,15 +100,12 @@ def matching(run: RunFolder, group: str | None, waiting: bool = False) -> list[P
     name, colon, rank = group.partition(":")
     wanted = f"{name}-{rank}" if colon else ""
     chosen = [f for f in files if (f.stem == wanted if wanted else name in (f.stem, f.stem.rpartition("-")[0]))]
-    if not chosen and not (waiting and _may_come(run, name)):
+    plan = run.plan_or_none() if waiting and not chosen else None
+    may_come = waiting and (plan is None or plan.group(name) is not None)
+    if not chosen and not may_come:
         known = ", ".join(f.stem for f in files) or "none yet"
         raise InputError(f"no log of {group!r} in {run.path}/logs; there are: {known}")
     return chosen
-
-
-def _may_come(run: RunFolder, group: str) -> bool:
-    plan = run.plan_or_none()
-    return plan is None or plan.group(group) is not None
 
 
 class Tail:
