@@ -82,8 +82,8 @@ async def _chat(address: str, model: str | None, message: str, max_tokens: int, 
                         first = time.monotonic() - begin
                     workers = found or workers
                     click.echo(visible(text), nl=False)
-    except aiohttp.ClientError as e:
-        raise WorkError(f"no answer from {address}: {e}") from None
+    except (aiohttp.ClientError, asyncio.TimeoutError) as e:
+        raise WorkError(f"no answer from {address}: {e or 'it takes too long'}") from None
     click.echo()
     by = " and ".join(names.get(w, f"{w:x}") for w in dict.fromkeys(workers.values()))
     total = time.monotonic() - begin
@@ -92,7 +92,9 @@ async def _chat(address: str, model: str | None, message: str, max_tokens: int, 
 
 
 def _chunk(raw: bytes) -> tuple[str, dict[str, Any]]:
-    """Text and worker ids of one line of the stream."""
+    """Text and worker ids of one line of the stream. Raises WorkError for one that says what failed."""
+    from warmup.requests.errors import error_text
+
     line = raw.decode(errors="replace").strip()
     if not line.startswith("data:") or line == "data: [DONE]":
         return "", {}
@@ -101,5 +103,7 @@ def _chunk(raw: bytes) -> tuple[str, dict[str, Any]]:
         delta = chunk["choices"][0].get("delta", {}) if chunk.get("choices") else {}
     except (ValueError, KeyError, AttributeError):
         return "", {}
+    if chunk.get("error"):
+        raise WorkError(visible(f"the answer broke off: {error_text(chunk)}"))
     workers = (chunk.get("nvext") or {}).get("worker_id") or {}
     return delta.get("content") or "", {k: v for k, v in workers.items() if k.endswith("_worker_id")}
