@@ -42,7 +42,7 @@ def test_a_job_that_sbatch_refuses(launcher: Launcher, cluster: Cluster) -> None
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.count("invalid partition specified: nowhere") == 1
-    assert done.stderr.endswith("; look at slurm.partition; your cluster has: gpu\n")
+    assert done.stderr.endswith("; your cluster has: gpu; look at slurm.partition\n")
     assert "Traceback" not in done.stderr
     runs = launcher.folder / "runs"
     assert (sorted(runs.iterdir()) if runs.exists() else []) == []
