@@ -31,7 +31,7 @@ def read(kind: Any, value: Any, at: str = "") -> Any:
         return tuple(read(inside[0], part, f"{at}[{n}]") for n, part in enumerate(value))
     if origin is dict and isinstance(value, dict):
         return {name: read(inside[1], part, f"{at}.{name}") for name, part in value.items()}
-    no_port = kind is Port and isinstance(value, str) and not _PORT.fullmatch(value)
+    no_port = kind == Port and isinstance(value, str) and not _PORT.fullmatch(value)
     if kind is Any or (type(value) in (inside or (kind,)) and not no_port):  # a bool is an int only by inheritance
         return value
     raise ValueError(f"{at} is not {_NAMES.get(kind) or _NAMES.get(origin, 'a text')}")
