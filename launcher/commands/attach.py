@@ -10,7 +10,6 @@ import click
 from launcher.base.errors import InputError, WorkError
 from launcher.commands.options import complete_group, complete_job, find_its_run
 from launcher.run.folder import RunFolder
-from launcher.run.state import is_local
 from launcher.run.target import refuse_ended
 
 
@@ -43,7 +42,7 @@ def attach_command(run: RunFolder, group: str, words: list[str]) -> list[str]:
     nodes = planned.nodes
     if rank and (not rank.isdecimal() or int(rank) >= len(nodes)):
         raise InputError(f"{name} has no rank {rank!r}; it has 0 to {len(nodes) - 1}")
-    if is_local(run):
+    if plan.local:
         return words  # all its ranks are on this machine
     hosts = {n.index: n.host for n in run.nodes()}
     host = hosts.get(nodes[int(rank or 0)])

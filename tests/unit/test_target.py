@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from launcher.base.errors import InputError
+from launcher.plan.model import Cluster
 from launcher.plan.show import to_json
 from launcher.run.target import run_or_address
 
@@ -123,3 +124,14 @@ def test_nothing_that_a_model_says_reaches_the_terminal_as_it_is(cli: Cli) -> No
         server.server_close()
     assert done.code == 0, done.err
     assert done.out == "\\x1b]0;title\\x07 \\x1b]52;c;aGk=\\x1b\\ \\x9b31m \\x1b(0 \\u202e h\u00e9llo\n\n"
+
+
+@pytest.mark.parametrize(("cluster", "words"), [("local", "bash"), ("slurm", "srun --jobid=17 --overlap --pty")])
+def test_attach_inside_an_allocation(cli: Cli, cluster: Cluster, words: str) -> None:
+    """`submit --cluster here` runs its script on this machine, and its ranks on the allocation's nodes."""
+    run = make_run("demo-17", process=ALIVE)
+    run.write_json("plan.json", to_json(plan_of(BASE, cluster)))
+    (run.path / "hosts").write_text("0 n000 10.0.0.1 eth0\n1 n001 10.0.0.2 eth0\n")
+    done = cli("attach", "demo", "decode-0")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(words)
