@@ -13,12 +13,12 @@
 # End of input, or 20 s without an order (3 s once Slurm ends the job), means that the supervisor is gone or cannot be
 # reached: then all of the job's processes here are ended first.
 #
-#     bash -c "$(cat node.sh)" node MARK JOB_ID RUN_FOLDER SCRATCH_NAME ENGINE_PROCESSES SWEEP
+#     bash -c "$(cat node.sh)" node MARK RUN_FOLDER SCRATCH_NAME ENGINE_PROCESSES SWEEP
 set -uo pipefail
 silent=0 limit=20 # seconds without an order, as far as this process ran in them; how many are too many
 trap limit=3 TERM # the job ends: this tidies up after its processes have ended
 trap '' INT HUP
-mark=$1 job=$2 run=$3 scratch=$4 engine=$5 sweep=$6
+mark=$1 run=$2 scratch=$3 engine=$4 sweep=$5
 host=${SLURMD_NODENAME:-$(uname -n)}
 
 say() { printf '%s %s\n' "$mark" "$*"; }
@@ -129,7 +129,7 @@ watch_engine() {
     pid=${file//[!0-9]/} at=${file//[!0-9]/}
     # whose it is: that of the nearest process above it that was started for this job
     while [ -z "${rank_of[$pid]:-}" ] && [ "${at:-0}" -gt 1 ]; do
-      name=$(grep -aoszm1 "^LAUNCH_RANK=$job/.*" "/proc/$at/environ" | tr -d '\0')
+      name=$(grep -aoszm1 "^LAUNCH_RANK=$scratch/.*" "/proc/$at/environ" | tr -d '\0')
       [ -z "$name" ] || rank_of[$pid]=${name#*/}
       at=$(awk '$1 == "PPid:" {print $2}' "/proc/$at/status" 2>/dev/null)
     done
@@ -144,7 +144,7 @@ watch_engine() {
 signal_all() {
   local file part
   # shellcheck disable=SC2013
-  for file in $(grep -lsz "^LAUNCH_RANK=$job/${2:+$2/}" /proc/[0-9]*/environ); do
+  for file in $(grep -lsz "^LAUNCH_RANK=$scratch/${2:+$2/}" /proc/[0-9]*/environ); do
     kill "-$1" "${file//[!0-9]/}" 2>/dev/null
   done
   for part in $last; do # those that have written over their environment with a title

@@ -57,7 +57,7 @@ class Job:
         journal.later(lambda: (run.path / "scratch").write_text(f"{scratch}\n"))
         container = container_command(self.config.container)
         parts = "|".join(dict.fromkeys(role.command.part for role in plan.roles if role.command.part))
-        agent = [job_id, str(run.path), scratch, parts, container.sweep.replace("$JOB_ID", job_id)]
+        agent = [str(run.path), scratch, parts, container.sweep.replace("$JOB_ID", job_id)]
         self.nodes = Nodes(plan, env, agent, self._engine_processes)
         self.addresses = Addresses(plan, self.nodes, run, job_id)
         options = [shown(word, {"RUN": str(run.path)}) for word in container.srun_options]

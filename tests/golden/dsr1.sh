@@ -41,7 +41,7 @@ find_rank() {
   local rank=0 host address interface gpus
   while read -r host address interface gpus; do
     if [ "${RANK:-$rank}" = "$rank" ] && { [ -n "${RANK:-}" ] || [ "$host" = "${SLURMD_NODENAME:-}" ]; }; then
-      export RANK=$rank NODE_ADDR=$address LAUNCH_RANK=$JOB_ID/$GROUP/$rank
+      export RANK=$rank NODE_ADDR=$address LAUNCH_RANK=$SCRATCH_NAME/$GROUP/$rank
       # they must take the interface that owns the address that others know ("=": no other that begins so)
       export GLOO_SOCKET_IFNAME=$interface NCCL_SOCKET_IFNAME="=$interface" NVSHMEM_BOOTSTRAP_UID_SOCK_IFNAME=$interface
       [ "$gpus" = all ] || export CUDA_VISIBLE_DEVICES=$gpus

@@ -21,7 +21,7 @@ needs_root = pytest.mark.skipif(
 def seen_in(commands: str, work: Path) -> Facts:
     """What an agent says in a network namespace of its own that `commands` set up."""
     (work / "job.sh").write_text("")
-    script = f"mount -t sysfs none /sys; ip link set lo up; {commands}\nexec bash -c \"$AGENT\" node M 1 {work} s '' ''"
+    script = f"mount -t sysfs none /sys; ip link set lo up; {commands}\nexec bash -c \"$AGENT\" node M {work} s '' ''"
     env = {**os.environ, "AGENT": (data_path("templates") / "node.sh").read_text(), "SLURMD_NODENAME": "n1"}
     words = ["unshare", "-n", "-m", "bash", "-c", script]
     done = subprocess.run(words, input="end\n", env=env, capture_output=True, text=True, check=False)

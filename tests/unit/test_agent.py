@@ -21,7 +21,7 @@ class Agent:
     def __init__(self, folder: Path, scratch: str) -> None:
         (folder / "job.sh").touch()
         text = (ROOT / "templates/node.sh").read_text()
-        words = ["bash", "-c", text, "node", "MARK", "7", str(folder), scratch, "", ""]
+        words = ["bash", "-c", text, "node", "MARK", str(folder), scratch, "", ""]
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(folder)}
         )

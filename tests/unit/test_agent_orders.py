@@ -23,8 +23,8 @@ class Agent:
     """On this machine, for a job of `JOB`; everything that it says, word by word."""
 
     def __init__(self, folder: Path, path: str | None = None, engine: str = ENGINE) -> None:
-        self.scratch = folder / "sgl-launch-scratch"
-        words = [shutil.which("bash") or "bash", "-c", (ROOT / "templates/node.sh").read_text(), "node", "MARK", JOB]
+        self.scratch = folder / f"sgl-launch-{JOB}"
+        words = [shutil.which("bash") or "bash", "-c", (ROOT / "templates/node.sh").read_text(), "node", "MARK"]
         env = {**os.environ, "TMPDIR": str(folder), "SLURMD_NODENAME": "n1", **({"PATH": path} if path else {})}
         env.pop("CUDA_VISIBLE_DEVICES", None)
         self.out = folder / "said"
@@ -77,7 +77,7 @@ def start() -> Iterator[Start]:
     made: list[subprocess.Popen[bytes]] = []
 
     def begin(rank: str, text: str = "exec sleep 60") -> subprocess.Popen[bytes]:
-        env = {**os.environ, **({"LAUNCH_RANK": f"{JOB}/{rank}"} if rank else {})}
+        env = {**os.environ, **({"LAUNCH_RANK": f"sgl-launch-{JOB}/{rank}"} if rank else {})}
         made.append(subprocess.Popen(["bash", "-c", text], env=env, start_new_session=True, stdout=subprocess.PIPE))
         return made[-1]
 

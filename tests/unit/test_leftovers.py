@@ -191,7 +191,7 @@ def test_an_agent_ends_its_own_way(run: RunFolder, start: Start, tmp_path: Path)
     """It has containers and folders to remove on its node, and does so without being asked."""
     body = f"trap 'touch {tmp_path}/termed' TERM; sleep 0.7; touch {tmp_path}/tidied"
     mark = {"LAUNCH_RUN": str(run.path)}
-    start("bash", "-c", body, "node", "MARK", "L1", str(run.path), "scratch", env=mark)
+    start("bash", "-c", body, "node", "MARK", str(run.path), "scratch", env=mark)
     worker = start("sleep", "600", env=mark)
     time.sleep(0.2)
     assert [p.pid for p in end_leftovers(run, grace=0.5)] == [worker.pid]
