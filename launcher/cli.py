@@ -27,6 +27,10 @@ COMMANDS = {
     "logs": "Show a job's logs.",
     "wait": "Wait until a job is ready, warm or done.",
     "attach": "Print, or run, the command that opens a shell beside a rank.",
+    "bench": "Measure a deployment under load, and whether the figures hold.",
+    "eval": "Compare the answers that each worker gives.",
+    "metrics": "Print how Prometheus scrapes a deployment.",
+    "top": "Show what each group does now, live.",
     "report": "Write an HTML page about a run.",
     "cancel": "End a job and everything it started.",
     "list": "List the runs.",
@@ -34,6 +38,7 @@ COMMANDS = {
     "schema": "Print the config reference.",
     "completion": "Print the shell's completion script.",
 }
+MEASURED = ("bench", "eval", "metrics", "top")  # in launcher.measure
 HIDDEN = {"job": "What a job's script calls."}
 
 
@@ -46,7 +51,8 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS and name not in HIDDEN:
             return None
-        module = importlib.import_module(f"launcher.commands.{name}")
+        folder = "measure.commands" if name in MEASURED else "commands"
+        module = importlib.import_module(f"launcher.{folder}.{name}")
         command: click.Command = module.command
         return command
 

@@ -16,6 +16,7 @@ from launcher.plan.show import to_json
 from launcher.run.deployment import Deployment, deployment_of
 from launcher.run.folder import RunFolder
 from launcher.run.planned import Planned
+from launcher.run.targets import file_sd
 
 
 class Addresses:
@@ -83,12 +84,13 @@ class Addresses:
         return deployment_of(self.planned, addresses, self._placement(), self._run.path)
 
     def write(self) -> None:
-        """The files hosts and placement.json."""
+        """The files hosts, placement.json and targets.json."""
         lines = [f"{n} {p.host} {p.address} {p.interface}\n" for n, p in enumerate(self._nodes.places)]
         new = self._run.path / "hosts.new"
         new.write_text("".join(lines), encoding="utf-8")
         new.replace(self._run.path / "hosts")
         self._run.write_json("placement.json", self._placement())
+        self._run.write_json("targets.json", file_sd(self.deployment, self._job_id))
 
     def _placement(self) -> dict[str, object]:
         port = self._number(self._plan.service_ports["frontend"])

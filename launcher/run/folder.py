@@ -27,7 +27,7 @@ _MADE_BY = re.compile(r"made by sgl-launch ([\w.+-]+?)\.?$", re.M)
 # attempts/ before the script begins.
 SET_ASIDE = (
     "events.jsonl", "plan.json", "job.sh", "hosts", "who", "spares", "placement.json", "endpoint.json", "reason",
-    "processes", "scratch", "warmup.json", "steps", "logs",
+    "processes", "scratch", "warmup.json", "steps", "logs", "targets.json",
 )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ class RunFolder:
             with contextlib.suppress(OSError):  # not there, or the script was quicker
                 (self.path / name).rename(aside / name)
 
-    def write_json(self, file: str, value: Mapping[str, Any]) -> None:
+    def write_json(self, file: str, value: Mapping[str, Any] | list[Any]) -> None:
         """Write a JSON file so that no reader ever sees half of it."""
         temporary = self.path / f".{file}.new"
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ from local.run import Launcher
 from launcher.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", *(f"docs/{p}.md" for p in "quickstart first-run site troubleshooting operations".split()))
+PAGES = ("README.md", *(f"docs/{p}.md" for p in "quickstart first-run site troubleshooting operations measure".split()))
 PROGRAMS = "sgl-launch make pip python3 pytest export tail cat sbatch scancel kill curl ssh".split()
 _COMMAND = rf"(?:{'|'.join(PROGRAMS)}) [^`]+"
 
@@ -109,6 +109,15 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "make sglang-cpu": LONG,
     "make dynamo-serve": LONG,
     "pytest tests/faults": LONG,
+    "sgl-launch top demo": As("sgl-launch top demo --once"),
+    "sgl-launch metrics demo > prometheus.yml && prometheus --config.file=prometheus.yml": As(
+        "sgl-launch metrics demo"
+    ),
+    "sgl-launch bench demo --concurrency 1,8,32 --prompt-tokens 1024 --output-tokens 128 --slo ttft=0.5": Parsed(
+        "needs aiperf (1 GB)"
+    ),
+    "sgl-launch eval demo": Parsed("the mocker's answers are random; tests/measure compares some"),
+    "sgl-launch eval demo --against other": Parsed("the mocker's answers are random"),
     # not here
     "sgl-launch submit configs/dsr1.yaml --wait warm": SLURM,
     "sgl-launch submit configs/dsr1.yaml --wait warm --set engine=mocker --set container.runtime=none "
@@ -129,6 +138,7 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "python3 -m venv .venv && .venv/bin/pip install '.[local]'": INSTALLS,
     "python3 -m venv /shared/sgl-launch && /shared/sgl-launch/bin/pip install '.[local]'": INSTALLS,
     "pip install sgl-launch": INSTALLS,
+    "pip install 'sgl-launch[bench]'": INSTALLS,
 }
 
 

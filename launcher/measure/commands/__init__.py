@@ -1,0 +1,1 @@
+"""The commands that measure; imported when called, as those of launcher.commands."""

@@ -1,0 +1,246 @@
+"""Points, figures, verdicts, fronts, metrics, compared texts: pure, but for one aiohttp server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launcher.measure import greedy, pareto, results
+from launcher.measure.bench import Result
+from launcher.measure.metrics import Metrics
+from launcher.measure.page import page
+from launcher.measure.point import Point, grid
+from launcher.measure.record import Record, Slo, figures, read_records
+from launcher.measure.validity import Seen, problems
+from launcher.measure.watch import running, served
+from warmup.requests.coverage import Worker
+
+POINT = Point(4, None, 64, 16, requests=40)
+
+
+def good(count: int = 40, ttft: float = 0.1, itl: float = 0.02) -> list[Record]:
+    """A request every 50 ms; values scatter by 10 %."""
+    found = []
+    for n in range(count):
+        scatter = 0.9 + 0.2 * (n * 7 % 10) / 10
+        began = 1000 + n * 0.05
+        ended = began + scatter * (ttft + 15 * itl)
+        found.append(Record(began, ended, 0.0, None, ttft * scatter, itl * scatter, 64, 16))
+    return found
+
+
+def test_a_grid_is_every_load_with_every_pair_of_lengths() -> None:
+    points = grid((8, 1), (2.5,), (64, 1024), (16,))
+    assert [p.key for p in points] == [
+        "c1-i64-o16", "c8-i64-o16", "r2.5-i64-o16", "c1-i1024-o16", "c8-i1024-o16", "r2.5-i1024-o16",
+    ]  # fmt: skip
+    assert [p.requests for p in points[:3]] == [32, 48, 32]
+
+
+def test_figures() -> None:
+    records = [replace(r, began=1000.0 + n, ended=1001.0 + n) for n, r in enumerate(good(10))]
+    records[3] = replace(records[3], error="HTTP 500")
+    found = figures(records, gpus=2, slo=Slo(ttft=0.1))
+    assert (found.requests, found.failed, found.seconds) == (10, 1, 10.0)
+    assert found.output_rate == pytest.approx(9 * 16 / 10)
+    assert found.output_rate_gpu == pytest.approx(7.2)
+    assert found.output_rate_user == pytest.approx(1 / found.itl[50])
+    assert found.ttft[50] == pytest.approx(0.1)
+    assert found.goodput == pytest.approx(sum(r.ttft <= 0.1 for r in records if r.ttft and not r.error) / 10)
+    assert figures([], None).output_rate == 0
+
+
+def test_a_good_point_is_valid() -> None:
+    assert problems(POINT, good(), Seen({"prefill-0": 40, "decode-0": 21, "decode-1": 19}, lag=0.001)) == []
+
+
+@pytest.mark.parametrize(
+    ("records", "seen", "said"),
+    [
+        ([], Seen(exit_status=1), "no request was sent"),
+        (
+            [replace(r, error="HTTP 500: no" if n < 3 else None) for n, r in enumerate(good())],
+            Seen(),
+            "3 of 40 requests",
+        ),
+        (good(30), Seen(), "30 of 40 requests were made"),
+        ([replace(r, output_tokens=0 if n == 5 else 16) for n, r in enumerate(good())], Seen(), "without a token"),
+        (
+            [replace(r, output_tokens=9 if n == 5 else 16) for n, r in enumerate(good())],
+            Seen(),
+            "another length than 16",
+        ),
+        (good(), Seen({"decode-0": 40, "decode-1": 0}), "decode-1 served no request"),
+        (good(), Seen(restarted=["decode-1"]), "decode-1 was lost or started again"),
+        (good(), Seen(ended="etcd ended"), "the job ended: etcd ended"),
+        ([replace(r, ttft=(r.ttft or 0) * (1 + n / 40)) for n, r in enumerate(good())], Seen(), "not steady: TTFT"),
+        ([replace(r, late=0.03) for r in good()], Seen(), "it sent requests 30 ms late"),
+        (good(), Seen(lag=0.05), "timers on its machine are 50 ms late"),
+        (good(), Seen(lighter=0.05), "a lighter client 50 ms"),
+    ],
+)
+def test_why_a_point_is_invalid(records: list[Record], seen: Seen, said: str) -> None:
+    found = problems(POINT, records, seen)
+    assert len(found) == 1
+    assert said in found[0]
+
+
+def test_busy_processors_alone_are_no_reason() -> None:
+    assert problems(POINT, good(), Seen(busy=1.0)) == []
+    assert "100% busy" in problems(POINT, good(), Seen(busy=1.0, lag=0.05))[0]
+
+
+def test_records_of_aiperf_are_read(tmp_path: Path) -> None:
+    meta = {"request_start_ns": 2 * 10**9, "request_end_ns": 3 * 10**9, "credit_issued_ns": 1_990_000_000}
+    whole = {
+        "metadata": {**meta, "benchmark_phase": "profiling"},
+        "metrics": {"time_to_first_token": {"value": 120.0, "unit": "ms"}, "usage_completion_tokens": {"value": 16}},
+    }
+    failed = {"metadata": meta, "metrics": {}, "error": {"code": 500, "message": "no worker", "type": "E"}}
+    warm_up = {"metadata": {**meta, "benchmark_phase": "warmup"}, "metrics": {}}
+    file = tmp_path / "records.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in (whole, failed, warm_up)))
+    one, two = read_records(file)
+    assert (one.ttft, one.output_tokens, one.error, one.seconds) == (0.12, 16, None, 1.0)
+    assert one.late == pytest.approx(0.01)
+    assert two.error == "HTTP 500: no worker"
+    assert read_records(tmp_path / "none") == []
+
+
+def result(rate: float, itl: float, valid: bool = True, concurrency: int = 1) -> Result:
+    point = Point(concurrency, None, 64, 16, requests=10)
+    made = replace(figures(good(10), 1), output_rate_gpu=rate, output_rate_user=1 / itl)
+    return Result(point, made, Seen(), () if valid else ("it was not",))
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    found = [result(100, 0.01, concurrency=1), result(300, 0.02, concurrency=2), result(200, 0.03, concurrency=3),
+             result(900, 0.001, valid=False, concurrency=4)]  # fmt: skip
+    assert [r.point.concurrency for r in pareto.front(found)] == [2, 1]
+    lines = pareto.lines(found)
+    assert all(len(line) <= 80 for line in lines)
+    text = "\n".join(lines)
+    assert "A c1-i64-o16" in text
+    assert "c c3-i64-o16" in text
+    assert "x c4-i64-o16" in text
+
+
+def test_results_are_written_in_each_form() -> None:
+    found = [result(100, 0.01), result(50, 0.01, valid=False, concurrency=2)]
+    facts = {"name": "a <b>", "model": "m"}
+    parsed = json.loads(json.dumps(results.to_dict(found, facts)))
+    assert [p["valid"] for p in parsed["points"]] == [True, False]
+    assert parsed["points"][0]["figures"]["ttft"]["p50"] > 0
+    lines = results.to_csv(found).splitlines()
+    assert len(lines) == 3
+    assert lines[2].endswith("it was not")
+    assert "a &lt;b&gt;" in page(found, facts, "<?xml?><svg></svg>")
+
+
+TEXT = """# HELP x y
+sglang:num_queue_reqs{engine_type="sglang",tp_rank="0"} 3
+sglang:token_usage{tp_rank="0"} 0.25
+sglang:token_usage{tp_rank="1"} 0.5
+dynamo_component_requests_total{dynamo_endpoint="generate",worker_id="a\\"b"} 81
+dynamo_component_requests_total{dynamo_endpoint="other"} 2
+dynamo_component_inflight_requests{dynamo_endpoint="generate"} 4
+broken{ 1
+up NaN
+"""
+
+
+def test_metrics_are_read() -> None:
+    found = Metrics.parse(TEXT)
+    assert found.total("sglang:num_queue_reqs") == 3
+    assert found.largest("sglang:token_usage") == 0.5
+    assert (served(found), running(found)) == (81, 4)
+    assert found.total("absent") is None
+    assert found.first_total("absent", "sglang:num_queue_reqs") == 3
+
+
+def workers(*names: str) -> list[Worker]:
+    return [Worker(name.split("-")[0], name, number + 1) for number, name in enumerate(names)]
+
+
+def test_every_worker_is_on_a_way() -> None:
+    ways = greedy.ways_through("x", "http://h:1", "m", workers("prefill-0", "prefill-1", "decode-0", "decode-1"))
+    assert [w.name for w in ways] == ["x prefill-0 > decode-0", "x prefill-1 > decode-0", "x prefill-0 > decode-1"]
+    assert [(w.prefill_id, w.decode_id) for w in ways] == [(1, 3), (2, 3), (1, 4)]
+    assert [w.name for w in greedy.ways_through("x", "http://h:1", "m", workers("agg-0", "agg-1"))] == [
+        "x agg-0",
+        "x agg-1",
+    ]
+    assert greedy.ways_through("x", "http://h:1", "m", []) == [greedy.Way("x", "http://h:1", "m")]
+
+
+@contextmanager
+def server(wrong_decode: int) -> Iterator[str]:
+    """A completions server whose one decode worker gives other words from the fourth character on."""
+    import threading
+
+    from aiohttp import web
+
+    async def complete(request: web.Request) -> web.Response:
+        body = await request.json()
+        decode = body["nvext"].get("decode_worker_id")
+        if "refuse" in body["model"]:
+            return web.json_response({"message": "no such model"}, status=404)
+        text = f"abc{'X' if decode == wrong_decode else 'd'}{len(body['prompt'])}"
+        ids = {
+            "prefill_worker_id": body["nvext"].get("prefill_worker_id"),
+            "decode_worker_id": 3 if decode == 5 else decode,
+        }
+        return web.json_response({"choices": [{"text": text}], "nvext": {"worker_id": ids}})
+
+    loop, started = asyncio.new_event_loop(), threading.Event()
+    address = []
+
+    async def serve() -> None:
+        app = web.Application()
+        app.router.add_post("/v1/completions", complete)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        address.append(runner.addresses[0][1])
+        started.set()
+
+    def body() -> None:
+        loop.run_until_complete(serve())
+        loop.run_forever()
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield f"http://127.0.0.1:{address[0]}"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+
+
+def test_texts_that_part_name_their_worker() -> None:
+    with server(wrong_decode=4) as url:
+        ways = greedy.ways_through("x", url, "m", workers("prefill-0", "prefill-1", "decode-0", "decode-1", "decode-2"))
+        texts = greedy.prompts(6)
+        same, wrong, astray = greedy.compare(ways, asyncio.run(greedy.ask_all(ways, texts, 8)))
+        assert (same.equal, same.agrees(0)) == (6, True)
+        assert (wrong.way, wrong.equal, len(wrong.parted)) == ("x prefill-0 > decode-1", 0, 6)
+        assert wrong.parted[0].at == 3
+        assert not wrong.agrees(0.5)
+        assert (astray.equal, astray.astray) == (6, 6)
+        refused = [replace(way, model="refuse") for way in ways[:2]]
+        (bad,) = greedy.compare(refused, asyncio.run(greedy.ask_all(refused, texts[:1], 8)))
+        assert not bad.agrees(1)
+        assert "no such model" in bad.errors[0]
+
+
+def test_prompts_are_the_same_in_every_run() -> None:
+    assert greedy.prompts() == greedy.prompts()
+    assert [len(p.split()) for p in (greedy.prompts()[0], greedy.prompts()[-1])] == [8, 400]
