@@ -299,7 +299,8 @@ class Config(Part):
         default=0,
         description="Nodes to allocate beyond those needed (Slurm). A node that does not answer when the job "
         "starts is left out; a worker group that is started again leaves a node that has died for a spare "
-        "one. Sets --no-kill: Slurm does not end the job when it loses a node.",
+        "one. Sets --no-kill: Slurm does not end the job when it loses a node. Not with engine: sglang, whose "
+        "router is told its workers' addresses when it starts.",
     )
     timeouts: Timeouts = Field(default_factory=Timeouts)
     logs: LogFiles = Field(default_factory=LogFiles)

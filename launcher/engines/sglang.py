@@ -25,6 +25,9 @@ class SglangEngine:
         found = owned_problems(config, source)
         if config.services.where != "head":
             found.append(source.problem("SGLang's router needs neither NATS nor etcd", "services", "where"))
+        if config.spare_nodes:
+            message = "SGLang's router is told its workers' addresses when it starts, so no spare node can replace one"
+            found.append(source.problem(f"{message}; leave it out, or use engine: dynamo", "spare_nodes"))
         if config.security.request_plane == "tls":
             message = "tls cannot be had here: it has no Dynamo, whose request plane this is"
             found.append(source.problem(message, "security", "request_plane"))

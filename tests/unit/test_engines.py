@@ -253,6 +253,12 @@ def test_flags_that_are_the_launchers_own(name: str, spelling: str) -> None:
     assert str(problem.place) == "c.yaml:5:5"
 
 
+def test_no_spare_nodes_behind_sglangs_router() -> None:
+    with pytest.raises(InputError, match="no spare node can replace one") as error:
+        plan_of(roles("{args: {tp-size: 8}}", "{args: {tp-size: 8}}", "engine: sglang\nspare_nodes: 1\n"))
+    assert len(error.value.problems) == 1
+
+
 MOCKER = BASE + "engine: mocker\n"
 
 
