@@ -28,8 +28,10 @@ COMMANDS = {
     "wait": "Wait until a job is ready, warm or done.",
     "attach": "Print, or run, the command that opens a shell beside a rank.",
     "bench": "Measure a deployment under load, and whether the figures hold.",
+    "compare": "Compare two benches: what differs, in settings and figures.",
     "eval": "Compare the answers that each worker gives.",
     "metrics": "Print how Prometheus scrapes a deployment.",
+    "profile": "Record what a group's ranks do in their next steps.",
     "top": "Show what each group does now, live.",
     "report": "Write an HTML page about a run.",
     "cancel": "End a job and everything it started.",
@@ -38,7 +40,7 @@ COMMANDS = {
     "schema": "Print the config reference.",
     "completion": "Print the shell's completion script.",
 }
-MEASURED = ("bench", "eval", "metrics", "top")  # in launcher.measure
+MEASURED = ("bench", "compare", "eval", "metrics", "profile", "top")  # in launcher.measure
 HIDDEN = {"job": "What a job's script calls."}
 
 

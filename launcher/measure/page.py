@@ -24,7 +24,9 @@ def page(results: Sequence[Result], facts: Mapping[str, Any], svg: str) -> str:
         for r in results
         for problem in r.problems
     )
-    said = "".join(f"<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>" for k, v in facts.items())
+    said = "".join(
+        f"<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>" for k, v in facts.items() if k != "config"
+    )
     head = "".join(f"<th>{name}</th>" for name in heads)
     drawing = svg[svg.find("<svg") :] if "<svg" in svg else ""
     return (

@@ -76,6 +76,7 @@ def facts(bench: Bench, began: float) -> dict[str, Any]:
             "job": bench.run.job_id,
             "run": str(bench.run.path),
             "engine": plan.engine,
+            "config": plan.config,
             "groups": {role: sum(g.role == role for g in plan.groups) for role in plan.roles},
             "hosts": sorted({node.host for node in bench.run.nodes()}),
         }

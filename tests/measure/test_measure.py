@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.measure import greedy, pareto, results
+from launcher.measure import compare, greedy, pareto, results
 from launcher.measure.bench import Result
 from launcher.measure.metrics import Metrics
 from launcher.measure.page import page
@@ -239,6 +239,17 @@ def test_texts_that_part_name_their_worker() -> None:
         (bad,) = greedy.compare(refused, asyncio.run(greedy.ask_all(refused, texts[:1], 8)))
         assert not bad.agrees(1)
         assert "no such model" in bad.errors[0]
+
+
+def test_two_benches_are_compared() -> None:
+    one = results.to_dict([result(100, 0.01), result(50, 0.01, concurrency=2)], {"config": {"a": {"b": 1}}, "git": "x"})
+    other = results.to_dict([result(110, 0.02)], {"config": {"a": {"b": 2}}, "git": "x", "began": "later"})
+    assert compare.differences(one, other) == [("config.a.b", 1, 2)]
+    found = {c.figure: c for c in compare.changes(one, other)}
+    assert {c.point for c in found.values()} == {"c1-i64-o16"}
+    assert (found["output_rate_gpu"].better, round(found["output_rate_gpu"].share, 3)) == (True, 0.1)
+    assert found["output_rate_user"].better is False
+    assert found["ttft p50"].better is None
 
 
 def test_prompts_are_the_same_in_every_run() -> None:
