@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from launcher.base.errors import WorkError
 from launcher.measure.point import Point
@@ -36,34 +38,55 @@ def find() -> str:
     return found
 
 
-def command(program: str, server: Server, point: Point, folder: Path) -> list[str]:
-    """Its words for a point; results go to `folder`. The key is not among them: others on the machine can see them."""
-    words = [
-        program, "profile", "--url", server.url, "--model", server.model, "--tokenizer", server.tokenizer,
-        "--endpoint-type", "completions", "--streaming", "--use-server-token-count",
-        "--output-artifact-dir", str(folder), "--ui", "none", "--no-gpu-telemetry", "--no-server-metrics",
-        "--random-seed", "1",
-    ]  # fmt: skip
+def config(server: Server, point: Point, folder: Path) -> dict[str, Any]:
+    """aiperf's configuration for a point; results go to `folder`. It names the key's variable, not the key."""
+    endpoint: dict[str, Any] = {
+        "urls": [server.url], "type": "completions", "streaming": True, "use_server_token_count": True,
+    }  # fmt: skip
+    if server.key:
+        endpoint["api_key"] = "${OPENAI_API_KEY}"
     if point.trace:
-        return [*words, "--input-file", point.trace, "--custom-dataset-type", "mooncake_trace", "--fixed-schedule"]
-    words += ["--isl", f"{point.prompt_tokens}", "--osl", f"{point.output_tokens}"]
-    words += ["--request-count", f"{point.requests}", "--extra-inputs", "ignore_eos:true"]
-    if point.spread:
-        words += ["--prompt-input-tokens-stddev", f"{point.spread * point.prompt_tokens:g}"]
-        words += ["--prompt-output-tokens-stddev", f"{point.spread * point.output_tokens:g}"]
+        dataset: dict[str, Any] = {
+            "name": "main",
+            "type": "file",
+            "path": str(Path(point.trace).resolve()),
+            "format": "mooncake_trace",
+        }
+        phases: list[dict[str, Any]] = [{"name": "profiling", "type": "fixed_schedule"}]
     else:
-        words += ["--extra-inputs", f"min_tokens:{point.output_tokens}"]
-    if point.rate is not None:
-        return [*words, "--request-rate", f"{point.rate:g}", "--arrival-pattern", "poisson"]
-    # The first wave, which arrives all at once, is not what a steady load is like.
-    return [*words, "--concurrency", f"{point.concurrency}", "--num-warmup-requests", f"{point.concurrency}"]
+        endpoint["extra"] = {"ignore_eos": True, **({"min_tokens": point.output_tokens} if not point.spread else {})}
+        lengths = {"isl": point.prompt_tokens, "osl": point.output_tokens}
+        prompts = {name: {"mean": n, "stddev": n * point.spread} for name, n in lengths.items()}
+        dataset = {"name": "main", "type": "synthetic", "entries": point.requests, "random_seed": 1, "prompts": prompts}
+        if point.rate is not None:
+            phases = [{"name": "profiling", "type": "poisson", "rate": point.rate, "requests": point.requests}]
+        else:
+            load = {"type": "concurrency", "concurrency": point.concurrency}
+            # The first wave, which arrives all at once, is not what a steady load is like.
+            first = {"name": "warmup", "kind": "warmup", "exclude_from_results": True, "requests": point.concurrency}
+            phases = [{**first, **load}, {"name": "profiling", "requests": point.requests, **load}]
+    return {
+        "benchmark": {
+            "models": [server.model],
+            "endpoint": endpoint,
+            "datasets": [dataset],
+            "phases": phases,
+            "tokenizer": {"name": server.tokenizer},
+            "artifacts": {"dir": str(folder)},
+            "gpu_telemetry": {"enabled": False},
+            "server_metrics": {"enabled": False},
+            "runtime": {"ui": "none"},
+        }
+    }
 
 
 async def run(server: Server, point: Point, folder: Path, limit: float) -> int:
     """aiperf's exit status; its output is in folder/aiperf.log, its records in folder/profile_export.jsonl. Ended
     after `limit` seconds, and with the one that waits."""
-    words = command(find(), server, point, folder)
     folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "aiperf.yaml"  # JSON is YAML
+    file.write_text(json.dumps(config(server, point, folder.resolve()), indent=1) + "\n", encoding="utf-8")
+    words = [find(), "profile", "--config", str(file)]
     env = {**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "ignore"}
     if server.key:
         env["OPENAI_API_KEY"] = server.key
