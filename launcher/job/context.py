@@ -82,6 +82,8 @@ class Job:
         how = f"ended with exit status {ended.status} on {host}; its log: {log}"
         if ended.lost:
             rank, how = "", f"on {host} is lost: {ended.lost}; its log: {log}"
+        if gone := [p.name for p in self.parts.values() if p.kind == "service" and p.restarts and p is not part]:
+            how += f" (before that, {' and '.join(gone)} had ended and was started again)"
         self.journal.fail(self.journal.stage, f"{part.name}{rank} {how}")
         self.settle(Ending(ended.status or 1, requeue_without=host.split()[0] if action == "requeue" else None))
 
