@@ -5,8 +5,9 @@
     python benchmarks/soak.py double [--rounds 200] [--seed 1]         two faults at once in each round, drawn from all
                                                                        parts, kinds of fault and stages
 
-A round of `double` is good when the deployment serves again with all of its parts, or the job has ended, names a part
-that was hit, and has left no process and no file behind.
+A round of `double` is good when the deployment serves again with all of its parts, or the job has ended, has left no
+process and no file, and what it says of its failure (with the last lines of the log that it quotes) names a part that
+was hit.
 """
 
 from __future__ import annotations
@@ -160,7 +161,8 @@ def name_of(process: Process, part: str) -> str:
     """The part's name in the job's record, or the beginning of it."""
     if part == "dynamo.frontend":
         return "frontend"
-    return next((role for role in ("prefill", "decode") if any(role in word for word in process.argv)), part)
+    roles = (role for role in ("prefill", "decode") if any(role in word for word in process.argv))
+    return next(roles, part.removesuffix("-server"))
 
 
 def hit(run: Run, faults: Round) -> tuple[list[Process], list[str]]:
@@ -191,7 +193,8 @@ def outcome(run: Run, gone: list[Process], names: list[str]) -> tuple[bool, str]
             time.sleep(3)
             left = [*map(str, run.launcher.processes(run.job)), *map(str, run.launcher.scratch.glob("sgl-launch*"))]
             last = run.output.splitlines()[-1]
-            return not left and any(name in last for name in names), f"ended: {last} {left or ''}"
+            said = last + run.output.partition("last lines of")[2]
+            return not left and any(name in said.lower() for name in names), f"ended: {last} {left or ''}"
         living = pids & {p.pid for p in run.launcher.processes(run.job)}
         if not living and ("serve", "started") in [e[:2] for e in run.events()] and is_whole(run) and answers(run, 1):
             return True, f"serves after {time.monotonic() - begin:.1f} s"

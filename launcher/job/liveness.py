@@ -153,8 +153,9 @@ class Questions:
 
     async def _ask_etcd(self) -> None:
         def ask() -> None:
-            self._etcd = self._etcd or etcd_client(self._now(), timeout=2)
-            self._etcd.get("sgl-launch/ready")
+            client, self._etcd = self._etcd or etcd_client(self._now(), timeout=2), None
+            client.get("sgl-launch/ready")
+            self._etcd = client  # not after an error: pyetcd then refuses for 300 s, though etcd may be back
 
         await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from launcher.job.liveness import answers, idle_counters, keep_asking
+from launcher.job import liveness
+from launcher.job.liveness import Questions, answers, idle_counters, keep_asking
 
 
 @dataclass
@@ -86,3 +88,32 @@ def test_a_refusal_is_tried_again() -> None:
 ])  # fmt: skip
 def test_counters(metrics: str, shown: str) -> None:
     assert idle_counters(metrics) == shown
+
+
+def test_etcd_is_found_again_after_it_hung(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        """As pyetcd's: one that has failed refuses from then on."""
+
+        def __init__(self) -> None:
+            self.failed = False
+
+        def get(self, key: str) -> None:
+            self.failed = self.failed or hangs
+            if self.failed:
+                raise ConnectionError("no etcd endpoint available")
+
+    made: list[Client] = []
+
+    def client(deployment: Any, timeout: float) -> Client:
+        made.append(Client())
+        return made[-1]
+
+    hangs = True
+    monkeypatch.setattr(liveness, "etcd_client", client)
+    questions: Any = Questions([], lambda: None, None)  # type: ignore[arg-type, return-value]
+    assert not asyncio.run(answers(questions._ask_etcd, 0.5))
+    hangs = False
+    assert asyncio.run(answers(questions._ask_etcd, 1.0))
+    count = len(made)
+    assert asyncio.run(answers(questions._ask_etcd, 1.0))
+    assert len(made) == count, "a connection that works is kept"
