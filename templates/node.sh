@@ -101,6 +101,7 @@ facts() {
   [ -z "$only6" ] || while read -r _ name _ address _; do
     [ -z "$name" ] || say address6 "$host" "$name" "${address%%/*}"
   done <<<"$(ip -o -6 addr show up scope global)"
+  [ ! -r /proc/net/if_inet6 ] || while read -r _ _ _ _ _ name; do say has6 "$host" "$name"; done </proc/net/if_inet6
   while read -r interface destination _; do
     [ "$destination" != 00000000 ] || say route "$host" "$interface"
   done </proc/net/route

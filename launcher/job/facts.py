@@ -21,7 +21,8 @@ _INNER = re.compile(r"(lo|docker|br-|virbr|veth|cni|cali|flannel|podman|lxc|lxd|
 class Facts:
     """One node. `addresses` are (interface, IPv4 address, scope) of the interfaces that are up, `routes` the interfaces
     of default routes, `ports` what something listens on, `gpus` its CUDA_VISIBLE_DEVICES or "all". `addresses6` are
-    (interface, IPv6 address) of a node without an IPv4 address of its own."""
+    (interface, IPv6 address) of a node without an IPv4 address of its own, `has6` the interfaces with an IPv6 address,
+    be it of the link alone."""
 
     host: str
     addresses: tuple[tuple[str, str, str], ...] = ()
@@ -29,9 +30,10 @@ class Facts:
     ports: frozenset[int] = frozenset()
     gpus: str = "all"
     addresses6: tuple[tuple[str, str], ...] = ()
+    has6: frozenset[str] = frozenset()
 
 
-_SHAPES = {"address": 3, "address6": 2, "route": 1, "ports": 1}  # words of a line that says one of several things
+_SHAPES = {"address": 3, "address6": 2, "route": 1, "ports": 1, "has6": 1}  # words of such a line
 
 
 class FactsReader:
@@ -50,10 +52,19 @@ class FactsReader:
         elif len(rest) == _SHAPES.get(kind):
             self._said[host, kind].append(tuple(rest))
         elif kind == "facts" and rest:
-            addresses, addresses6, routes, ports = (tuple(self._said[host, k]) for k in _SHAPES)
+            addresses, addresses6, routes, ports, has6 = (tuple(self._said[host, k]) for k in _SHAPES)
             listening = ports[-1][0].split(",") if ports else []
             numbers = frozenset(int(port, 16) for port in listening if re.fullmatch(r"[0-9A-Fa-f]{1,4}", port))
-            self.whole[host] = Facts(host, addresses, tuple(r for (r,) in routes), numbers, rest[0], addresses6)
+            names = frozenset(name for (name,) in has6)
+            self.whole[host] = Facts(host, addresses, tuple(r for (r,) in routes), numbers, rest[0], addresses6, names)
+
+
+def stream_interface(facts: Facts, interface: str, dynamo: str) -> str:
+    """The interface at which Dynamo's frontend on a node is told to take answers; empty where that would fail. `dynamo`
+    is its version, empty if it isn't known: before 1.6 it takes an interface's IPv6 address if there is one, and can't
+    listen at one of the link alone."""
+    new = [int(n) for n in re.findall(r"\d+", dynamo)[:2]] >= [1, 6]
+    return interface if new or interface == "lo" or interface not in facts.has6 else ""
 
 
 def choose_address(facts: Facts, interface: str | None) -> tuple[str, str]:

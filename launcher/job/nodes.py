@@ -13,7 +13,7 @@ from launcher.base.counting import first_few
 from launcher.base.errors import WorkError
 from launcher.base.files import data_path
 from launcher.job.child import Child, run_program
-from launcher.job.facts import FactsReader, check_distinct, choose_address
+from launcher.job.facts import Facts, FactsReader, check_distinct, choose_address
 from launcher.job.steps import Place, labelled, srun_words
 from launcher.plan.model import Plan
 
@@ -90,6 +90,10 @@ class Nodes:
         order = {host: n for n, host in enumerate(self.hosts)}
         found = zip(hosts, chosen, strict=True)
         return [Place(host, *address, facts[host].gpus, order[host]) for host, address in found]
+
+    def facts(self, node: int) -> Facts:
+        """What a node of the plan said of itself."""
+        return self._reader.whole[self.places[node].host]
 
     def listening(self) -> dict[str, frozenset[int]]:
         """The ports in use by host name."""

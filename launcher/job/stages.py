@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 
 from launcher.base.errors import WorkError
+from launcher.base.portnames import Offset
 from launcher.job import environment, kernels
 from launcher.job.child import Child
 from launcher.job.context import Job
+from launcher.job.facts import stream_interface
 from launcher.job.liveness import watch
 from launcher.job.lost import GRACE, watch_registrations
 from launcher.job.part import Part
@@ -19,7 +21,7 @@ from launcher.job.ready import prove_at, wait_until_ready
 from launcher.job.rejoin import bring_back
 from launcher.job.services import wait_for_services
 from launcher.job.warm import sweep_all
-from launcher.plan.model import Group
+from launcher.plan.model import Frontend, Group
 
 # Seconds after which it is known that a part has ended: srun ends within steps.ALONE of its first task, etcd's watch
 # looks every second and waits for GRACE. A sweep that failed may have met one that nobody knows of yet.
@@ -194,14 +196,31 @@ class Stages:
 
     def _start_frontends(self) -> None:
         for frontend in self.plan.frontends:
-            ports = self.addresses.ports(frontend.ports)
+            own = {**self.addresses.ports(frontend.ports), **self._answers_come_to(frontend)}
             part = Part(
                 self.job, frontend.name, "frontend", "frontend", (frontend.node,), (),
-                lambda ports=ports: {**ports, **self.addresses.worker_variables()}, None, self._frontend_back,  # type: ignore[misc]
+                lambda own=own: {**own, **self.addresses.worker_variables()}, None, self._frontend_back,  # type: ignore[misc]
             )  # fmt: skip
             self._start(part)
         if self.plan.balancer:
             self._start(Part(self.job, "balancer", "balancer", "balancer", (self.plan.balancer.node,), (), dict))
+
+    def _answers_come_to(self, frontend: Frontend) -> dict[str, str]:
+        """Where Dynamo's frontend takes workers' answers; one that isn't told listens at the default route's address.
+        Only the mocker's version is known here: others may run in an image."""
+        from importlib.metadata import distributions
+
+        versions = [d.version for d in distributions(name="ai-dynamo-runtime") if self.config.engine == "mocker"]
+        facts, chosen = self.nodes.facts(frontend.node), self.nodes.places[frontend.node].interface
+        interface = stream_interface(facts, chosen, "".join(versions[:1]))
+        if not interface and chosen not in facts.routes and self.config.engine in ("dynamo", "mocker"):
+            self.journal.say(
+                f"answers go over the default route, not over {chosen}: it has an IPv6 address too, where one before "
+                f"1.6 can't listen. With 1.6 or newer, set frontend.env.DYN_TCP_RESPONSE_STREAM_HOST to {chosen}"
+            )
+        host = {"DYN_TCP_RESPONSE_STREAM_HOST": interface} if interface else {}
+        second = Offset(frontend.ports["frontend"].offset + 1)  # its own too: launcher.plan.ports
+        return {"DYN_TCP_RESPONSE_STREAM_PORT": self.addresses.ports({"answers": second})["ANSWERS_PORT"], **host}
 
     def _start(self, part: Part) -> None:
         self._go_on()

@@ -32,7 +32,8 @@ etcd() {
 
 # What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
 environment() {
-  # engines keep caches in HOME; one that takes no file (read-only, full, not there) is replaced
+  # temporary files, and caches of a HOME that takes none, go with the job; a socket's path has room for 107 bytes
+  if scratch && [ ${#SCRATCH} -lt 60 ]; then TMPDIR=$SCRATCH/$GROUP-$RANK && rm -rf "$TMPDIR" && mkdir "$TMPDIR"; fi
   { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
   rm -f "$HOME/.sgl-launch-$$"
   KEYS="${RUN}/secrets"

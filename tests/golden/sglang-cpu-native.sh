@@ -7,7 +7,8 @@ scratch() {
 
 # What workers and frontends have in common: the config's env.
 environment() {
-  # engines keep caches in HOME; one that takes no file (read-only, full, not there) is replaced
+  # temporary files, and caches of a HOME that takes none, go with the job; a socket's path has room for 107 bytes
+  if scratch && [ ${#SCRATCH} -lt 60 ]; then TMPDIR=$SCRATCH/$GROUP-$RANK && rm -rf "$TMPDIR" && mkdir "$TMPDIR"; fi
   { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
   rm -f "$HOME/.sgl-launch-$$"
   export HF_HUB_OFFLINE=1 SGLANG_USE_CPU_ENGINE=1 UCX_TLS=tcp,shm,cma,self UCX_NET_DEVICES=lo

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from launcher.job.facts import Facts
 from launcher.job.steps import Ended, Place
 
 SOON = 0.01  # seconds that anything takes
@@ -78,6 +79,9 @@ class FakeNodes:
 
     async def find(self, limit: float) -> None:
         await self._gate("nodes")
+
+    def facts(self, node: int) -> Facts:
+        return Facts(self.places[node].host)
 
     def listening(self) -> dict[str, frozenset[int]]:
         return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from launcher.base.errors import WorkError
-from launcher.job.facts import Facts, FactsReader, choose_address, gpus_of
+from launcher.job.facts import Facts, FactsReader, choose_address, gpus_of, stream_interface
 
 ETH = ("eth0", "10.0.0.7", "global")
 IB = ("ib0", "10.1.0.7", "global")
@@ -22,12 +22,12 @@ INNER = (
 def test_lines_of_a_node() -> None:
     reader = FactsReader()
     for line in (
-        "address n1 eth0 10.0.0.7 global", "address n2 eth0 10.0.0.8 global", "route n1 eth0", "ports n1 ,0016,1F90,",
-        "facts n1 0,1", "fault n2 the program ip is missing",
+        "address n1 eth0 10.0.0.7 global", "address n2 eth0 10.0.0.8 global", "route n1 eth0", "has6 n1 eth0",
+        "ports n1 ,0016,1F90,", "facts n1 0,1", "fault n2 the program ip is missing",
     ):  # fmt: skip
         kind, *rest = line.split()
         reader.take(kind, rest)
-    assert reader.whole == {"n1": Facts("n1", (ETH,), ("eth0",), frozenset({22, 8080}), "0,1")}
+    assert reader.whole == {"n1": Facts("n1", (ETH,), ("eth0",), frozenset({22, 8080}), "0,1", (), frozenset({"eth0"}))}
     assert reader.faults == {"n2": "the program ip is missing"}
 
 
@@ -42,6 +42,15 @@ def test_lines_of_another_shape(line: str) -> None:
     assert reader.whole == {}
     reader.take("facts", ["n2", "all"])
     assert reader.whole == {"n2": Facts("n2")}
+
+
+@pytest.mark.parametrize("interface, dynamo, told", [
+    ("ib0", "1.4.2", "ib0"), ("eth0", "1.4.2", ""), ("eth0", "1.5.9", ""), ("eth0", "", ""), ("eth0", "1.6.1", "eth0"),
+    ("eth0", "1.10.0", "eth0"), ("eth0", "2", "eth0"), ("lo", "1.4.2", "lo"),
+])  # fmt: skip
+def test_where_answers_come_to(interface: str, dynamo: str, told: str) -> None:
+    facts = Facts("n1", (ETH, IB), has6=frozenset({"eth0", "lo"}))
+    assert stream_interface(facts, interface, dynamo) == told
 
 
 def test_ports_that_are_none() -> None:

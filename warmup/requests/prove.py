@@ -52,6 +52,8 @@ class Proof:
         text = f"not ready after {self.seconds:.0f} s"
         if self.missing:
             text += f": no answer from {', '.join(w.name for w in self.missing)}"
+        if not self.last_error and not self.answers:
+            text += "; the frontend has not answered anything"
         return f"{text}; last error: {self.last_error}" if self.last_error else text
 
 
