@@ -2,6 +2,7 @@
 # make test    everything that CI runs; PARTS="lint tests" for some of it (tools/parts.py)
 # make lint    ruff, mypy, the layers of packages, the size of each part
 # make drills  every drill: faults of all kinds on a real Slurm cluster, with a table (make test runs a dozen of them)
+# make soak    an hour of faults under load, and what grows; make double-faults    200 rounds of two faults at once
 # make test-latest  the tests without processes, with the newest packages that pyproject.toml allows
 # make lock    requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
 # make setup   .venv with what requirements.lock names; quick when nothing changed
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 UNIT := tests/unit tests/convert tests/catalog tests/check tests/kernels
 
-.PHONY: sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep golden clean
+.PHONY: soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep golden clean
 
 setup: $(VENV)/.ready
 
@@ -78,6 +79,12 @@ dynamo-serve: setup .venv-dynamo-032/.ready
 
 golden: setup
 	$(BIN)/pytest tests/unit --update-golden
+
+soak: setup
+	$(BIN)/python benchmarks/soak.py soak
+
+double-faults: setup
+	$(BIN)/python benchmarks/soak.py double
 
 bench: setup
 	$(BIN)/python benchmarks/cli.py

@@ -51,11 +51,9 @@ async def keep_asking(part: Part, ask: Ask, limit: float = ANSWER, every: float 
     seconds (the second time is for a supervisor that was held up itself)."""
     while True:
         await part.in_service.wait()
-        if not await answers(ask, limit) and part.in_service.is_set() and not await answers(ask, again):
-            if part.in_service.is_set():
-                part.lost(f"it has not answered for {limit + again:g} s")
-            while part.in_service.is_set():
-                await asyncio.sleep(every)
+        hangs = not await answers(ask, limit) and part.in_service.is_set() and not await answers(ask, again)
+        if hangs and part.in_service.is_set():
+            part.lost(f"it has not answered for {limit + again:g} s")
         await asyncio.sleep(every)
 
 

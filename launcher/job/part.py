@@ -76,6 +76,7 @@ class Part:
 
     def lost(self, why: str) -> None:
         """It lives, but is of no use any more: it is ended, and treated as one that has ended."""
+        self.in_service.clear()  # now: it may be back before anybody looks again
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(why)
 

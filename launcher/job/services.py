@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,11 @@ async def ask_etcd(deployment: Deployment) -> None:
 ASK: dict[str, Callable[[Deployment], Awaitable[None]]] = {"nats": ask_nats, "etcd": ask_etcd}
 
 
-async def wait_for_services(deployment: Deployment, timeout: float, answered: Callable[[str, float], None]) -> None:
-    """Ask NATS and etcd, side by side, until both answer; `answered` is told the name and the seconds it took. Raises
-    WorkError when one does not within `timeout` seconds, with its last answer."""
+async def wait_for_services(
+    deployment: Deployment, timeout: float, answered: Callable[[str, float], None], names: Iterable[str] = tuple(ASK)
+) -> None:
+    """Ask NATS and etcd, side by side, until all that are named answer; `answered` is told the name and the seconds it
+    took. Raises WorkError when one does not within `timeout` seconds, with its last answer."""
     begin = time.monotonic()
 
     async def wait(name: str) -> None:
@@ -94,4 +96,4 @@ async def wait_for_services(deployment: Deployment, timeout: float, answered: Ca
             await asyncio.sleep(0.1)
         answered(name, time.monotonic() - begin)
 
-    await asyncio.gather(*map(wait, ASK))
+    await asyncio.gather(*map(wait, names))

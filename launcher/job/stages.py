@@ -180,7 +180,8 @@ class Stages:
             self.journal.say(f"{name} answers at {where} ({seconds:.1f} s)")
 
         try:
-            await wait_for_services(self.addresses.deployment, self.config.timeouts.services, answered)
+            names = [part.name] if part else list(self.plan.services)  # the other one may hang
+            await wait_for_services(self.addresses.deployment, self.config.timeouts.services, answered, names)
         except WorkError as e:
             raise Failed("services", f"{e}; see {self.run.path}/logs") from None
 

@@ -64,6 +64,24 @@ def test_a_part_that_hangs_is_started_again(launcher: Launcher, part: str, modul
     assert noticed < NOTICE
 
 
+def test_nats_hangs_again_and_again(launcher: Launcher) -> None:
+    """It is back within 0.2 s, before anybody looks."""
+    run = launcher.start(*SMALL, "--set=on_failure.services=restart")
+    longest = 0.0
+    for turn in range(3):
+        _, since = freeze(run, "nats-server")
+        wait_until(lambda: losses(run) > turn, NOTICE + 5, f"its loss\n{run.output}")  # noqa: B023
+        longest = max(longest, time.monotonic() - since)
+        wait_until(lambda: run.events()[-1][:2] == ("nats", "ready"), 20, f"its return\n{run.output}")
+    run.chat()
+    table.add("Hung: nats, three times", longest, None, "on", 0, "restarted each time; the longest notice")
+    assert longest < NOTICE
+
+
+def losses(run: Run) -> int:
+    return sum(event[:2] == ("nats", "lost") for event in run.events())
+
+
 def test_etcd_that_hangs_ends_the_job(launcher: Launcher) -> None:
     run = launcher.start(*SMALL)
     run.wait_event("serve", "started")

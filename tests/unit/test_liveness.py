@@ -12,6 +12,7 @@ import pytest
 
 from launcher.job import liveness
 from launcher.job.liveness import Questions, answers, idle_counters, keep_asking
+from launcher.job.part import Part
 
 
 @dataclass
@@ -42,6 +43,30 @@ async def watched(ask: Callable[[], Awaitable[None]], seconds: float, in_service
 
 def test_one_that_hangs_is_lost() -> None:
     assert asyncio.run(watched(hang, 1.2)).why == "it has not answered for 0.7 s"
+
+
+def test_one_that_is_back_at_once_is_asked_again() -> None:
+    """As NATS, which is started again within 0.2 s: between two looks."""
+
+    async def play() -> int:
+        part = Part(None, "nats", "service", "nats", (0,), (), dict)  # type: ignore[arg-type]
+        losses = 0
+
+        async def keeper() -> None:
+            nonlocal losses
+            while True:
+                part._lost = asyncio.get_running_loop().create_future()
+                part.in_service.set()
+                await part._lost
+                losses += 1
+
+        tasks = [asyncio.ensure_future(c) for c in (keeper(), keep_asking(part, hang, 0.1, 0.05, 0.1))]
+        await asyncio.sleep(1.5)
+        for task in tasks:
+            task.cancel()
+        return losses
+
+    assert asyncio.run(play()) > 2
 
 
 def test_one_that_answers_is_not() -> None:
