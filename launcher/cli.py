@@ -14,6 +14,8 @@ from launcher.base.errors import InputError, WorkError, reason
 
 # name -> the line in --help; the module launcher.commands.<name> has the click command `command`
 COMMANDS = {
+    "init": "Write a first site file or config, from what this cluster has.",
+    "configs": "List the configs that ship, with what each was run on.",
     "submit": "Start a deployment, on Slurm or on this machine.",
     "plan": "Show who would run where, before anything is queued.",
     "check": "Say all that is wrong with a config, before it queues.",
@@ -26,7 +28,7 @@ COMMANDS = {
     "status": "Show a job's stage, groups and endpoint.",
     "logs": "Show a job's logs.",
     "wait": "Wait until a job is ready, warm or done.",
-    "attach": "Print, or run, the command that opens a shell beside a rank.",
+    "attach": "Open a shell beside a rank, in its container; or print how.",
     "bench": "Measure a deployment under load, and whether the figures hold.",
     "compare": "Compare two benches: what differs, in settings and figures.",
     "eval": "Compare the answers that each worker gives.",
@@ -42,6 +44,7 @@ COMMANDS = {
 }
 MEASURED = ("bench", "compare", "eval", "metrics", "profile", "top")  # in launcher.measure
 HIDDEN = {"job": "What a job's script calls."}
+HOMES = {**dict.fromkeys(("init", "configs"), "begin"), **dict.fromkeys(MEASURED, "measure.commands")}
 
 
 class Lazy(click.Group):
@@ -53,8 +56,7 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS and name not in HIDDEN:
             return None
-        folder = "measure.commands" if name in MEASURED else "commands"
-        module = importlib.import_module(f"launcher.{folder}.{name}")
+        module = importlib.import_module(f"launcher.{HOMES.get(name, 'commands')}.{name}")
         command: click.Command = module.command
         return command
 

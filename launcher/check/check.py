@@ -13,7 +13,7 @@ from launcher.base.errors import InputError
 from launcher.catalog.catalog import Catalog, load
 from launcher.catalog.given import dashed
 from launcher.catalog.releases import CatalogError, nearest_version, versions
-from launcher.check import cross, place
+from launcher.check import cross, frontend, place, site
 from launcher.check.dynamo_flags import dynamo_catalog
 from launcher.check.facts import Facts
 from launcher.check.findings import Finding, errors, in_order
@@ -51,8 +51,10 @@ def check_config(
     catalog: Catalog | None = None,
     version: str | None = None,
     ask_slurm: bool = True,
+    look: bool = True,
 ) -> Checked:
-    """Check a config against `catalog`, or that of SGLang `version`, or that of its sglang_version.
+    """Check a config against `catalog`, or that of SGLang `version`, or that of its sglang_version. `look`: say what
+    there is here for what is to be set, which may take some seconds.
 
     Raises InputError only for what leaves nothing to check: no such file, text that is not YAML.
     """
@@ -60,7 +62,7 @@ def check_config(
     config, found = tolerant(data, source)
     notes: list[str] = []
     if config is None:
-        return Checked(tuple(in_order(found)), ("the rest can be checked once these are mended",), "", None)
+        return Checked(tuple(in_order(found)), ("fix these first; the rest is checked afterwards",), "", None)
     try:
         config = resolve(config, source)
     except InputError as e:
@@ -78,11 +80,13 @@ def check_config(
         notes.append(f"{catalog.title} is the newest that is known; name yours with --sglang or `sglang_version`")
     found += flags
     facts = Facts(config, source, catalog, read_model(config), cluster, plan)
-    found += [one for check in (*cross.CHECKS, *place.CHECKS) for one in check(facts)]
+    every = (*cross.CHECKS, *place.CHECKS, *frontend.CHECKS, site.secrets)
+    found += [one for check in every for one in check(facts)]
+    found += site.to_be_set(facts, look)
     mistakes = any(f.level == "error" for f in found)
     if plan is not None and cluster == "slurm" and ask_slurm:
         if mistakes:
-            notes.append("Slurm is asked once these are mended")
+            notes.append("fix these first; Slurm is asked afterwards")
         else:
             from launcher.render import render
 

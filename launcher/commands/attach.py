@@ -1,4 +1,4 @@
-"""`sgl-launch attach JOB GROUP[:RANK]`: a shell on a rank's node, inside the job."""
+"""`sgl-launch attach JOB GROUP[:RANK]`: a shell beside a rank: on its node, in its container, inside the job."""
 
 from __future__ import annotations
 
@@ -12,6 +12,19 @@ from launcher.commands.options import complete_group, complete_job, find_its_run
 from launcher.run.folder import RunFolder
 from launcher.run.target import refuse_ended
 
+# In the namespaces and with the environment of a process of rank $2 (GROUP/RANK) of the run in $1 that has a container
+# of the user's own (enroot, apptainer): `nsenter` may do that for the user's own processes.
+ENTER = """pid= run=$1 rank=$2 && shift 2
+for file in $(grep -lsz "^LAUNCH_RANK=[^/]*/$rank\\$" $(grep -lsFxz "RUN=$run" /proc/[0-9]*/environ)); do
+  at=${file//[!0-9]/}
+  [ "/proc/$at/ns/mnt" -ef /proc/self/ns/mnt ] || pid=$at
+done
+[ "$pid" ] || { echo "no container of $rank on $HOSTNAME" >&2; exit 1; }
+while IFS= read -r -d "" set; do export "$set" 2>/dev/null; done <"/proc/$pid/environ"
+[ "/proc/$pid/ns/user" -ef /proc/self/ns/user ] || own="--user --preserve-credentials"
+exec nsenter --target "$pid" ${own:-} --mount "$@"
+"""
+
 
 @click.command("attach")
 @click.argument("job", shell_complete=complete_job)
@@ -20,7 +33,7 @@ from launcher.run.target import refuse_ended
 @click.option("-c", "--command", "words", default="bash", show_default=True, help="What to run there.")
 @find_its_run
 def command(run: RunFolder, group: str, run_it: bool, words: str) -> None:
-    """Print the command that opens a shell on the node of GROUP[:RANK] (prefill-0:1), inside JOB."""
+    """Print the command that opens a shell beside GROUP[:RANK] (prefill-0:1): on its node, in its container."""
     refuse_ended(run)
     argv = attach_command(run, group, shlex.split(words))
     if not run_it:
@@ -42,6 +55,11 @@ def attach_command(run: RunFolder, group: str, words: list[str]) -> list[str]:
     nodes = planned.nodes
     if rank and (not rank.isdecimal() or int(rank) >= len(nodes)):
         raise InputError(f"{name} has no rank {rank!r}; it has 0 to {len(nodes) - 1}")
+    runtime = (plan.config.get("container") or {}).get("runtime", "none")
+    if runtime == "docker":
+        words = ["docker", "exec", "-it", f"sgl-launch-{run.job_id}-{name}-{int(rank or 0)}", *words]
+    elif runtime != "none":
+        words = ["bash", "-c", ENTER, "enter", str(run.path.absolute()), f"{name}/{int(rank or 0)}", *words]
     if plan.local:
         return words  # all its ranks are on this machine
     hosts = {n.index: n.host for n in run.nodes()}

@@ -13,12 +13,12 @@ import click
 
 from launcher.base.errors import WorkError
 from launcher.base.terminal import visible
-from launcher.commands.options import as_input_error, runs_option
+from launcher.commands.options import as_input_error, complete_job, runs_option
 from launcher.run.folder import RunFolder
 
 
 @click.command("chat")
-@click.argument("target", metavar="[JOB|ADDRESS]", required=False)
+@click.argument("target", metavar="[JOB|ADDRESS]", required=False, shell_complete=complete_job)
 @click.option("-m", "--message", default="Who are you?", show_default=True)
 @click.option("--max-tokens", type=int, default=32, show_default=True)
 @click.option("--model", help="Served name; needed with an address that serves several.")

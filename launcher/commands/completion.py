@@ -8,7 +8,8 @@ import click
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """Print the completion script of SHELL; it completes commands, options, jobs and groups.
+    """Print the completion script of SHELL; it completes commands, options, files, keys,
+    jobs and groups.
 
     For bash: sgl-launch completion bash > ~/.local/share/bash-completion/completions/sgl-launch
     """

@@ -13,7 +13,7 @@ from launcher.convert import SGLANG, Converted, convert_file
 
 
 @click.command("convert")
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @click.option("-o", "--output", metavar="OUT", help="Write the config here instead of stdout.")
 @click.option("--variant", metavar="NAME", help="Which recipe of a file that holds several.")
 @click.option(

@@ -39,7 +39,7 @@ def command(lines: int, running: bool, as_json: bool, runs: Path) -> None:
     if not rows:
         click.echo(f"no runs in {runs}/" if not running else f"nothing runs in {runs}/", err=True)
         return
-    wide = min(max(len(row["name"]) for row in rows) + 2, 30)
+    wide = min(max(4, *(len(row["name"]) for row in rows)) + 2, 30)
     click.echo(f"{'job':<10}{'name':<{wide}}{'state':<12}{'stage':<10}{'age':>13}  endpoint")
     for row in rows:
         age = duration(time.time() - row["started"]) if row["started"] else "-"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import click
 
 from launcher.base.counting import counted
 from launcher.base.errors import InputError, Problem
+from launcher.begin.complete import complete_config, complete_set
 from launcher.config.paths import expanded
 from launcher.config.site import site_value
 
@@ -23,6 +25,7 @@ set_option = click.option(
     "sets",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete_set,
     help="Override a key of the config: --set prefill.workers=2 (repeatable).",
 )
 cluster_option = click.option(
@@ -53,28 +56,28 @@ runs_option = click.option(
 
 def config_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """CONFIG, --set and --cluster."""
-    return click.argument("config")(set_option(cluster_option(function)))
+    return click.argument("config", shell_complete=complete_config)(set_option(cluster_option(function)))
 
 
 def planned(config: str, sets: tuple[str, ...], cluster: Cluster) -> Plan:
     """Load and plan. Raises InputError."""
     from launcher.config.load import load_config
-    from launcher.config.secrets import secret_warnings
     from launcher.plan.make import make_plan
 
-    loaded, source = load_config(config, sets)
-    for warning in secret_warnings(loaded, source):
-        click.echo(f"sgl-launch: warning: {warning}", err=True)
-    return make_plan(loaded, source, cluster)
+    return make_plan(*load_config(config, sets), cluster)
 
 
 def offline_checks(config: str, sets: tuple[str, ...], cluster: Cluster, refuse: bool) -> None:
     """The checks that ask nobody. Raises InputError with the errors if `refuse`, else says in a line that there are
     some; of warnings it says how many, and where to read them."""
     from launcher.check import check_config
+    from launcher.config.secrets import SECRET
 
-    checked = check_config(config, sets, cluster, ask_slurm=False)
-    read = f"`sgl-launch check {config}` shows them"
+    checked = check_config(config, sets, cluster, ask_slurm=False, look=refuse)
+    read = f"`{shlex.join(['sgl-launch', 'check', config, *(f'--set={item}' for item in sets)])}` shows them"
+    for finding in checked.findings:
+        if finding.problem.message.startswith(SECRET):  # to be known before it is in files
+            click.echo(f"sgl-launch: {finding}", err=True)
     found = [finding.problem for finding in checked.findings if finding.level == "error"]
     if found and refuse:
         raise InputError(*found, Problem("nothing was submitted; --no-check submits all the same"))

@@ -1,4 +1,4 @@
-"""`sgl-launch schema`: the config reference, or the JSON schema."""
+"""`sgl-launch schema`: the config reference, or the JSON Schema."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from launcher.commands.options import json_option
 @click.command("schema")
 @json_option
 def command(as_json: bool) -> None:
-    """Print the config reference as Markdown (docs/config.md), or the JSON schema."""
-    if as_json:
-        from launcher.config import Config
+    """Print the config reference as Markdown (docs/config.md), or the JSON Schema for editors.
 
-        click.echo(json.dumps(Config.model_json_schema(), indent=2))
+    An editor reads it by a first line in the file: # yaml-language-server: $schema=/path/sgl-launch.json
+    """
+    if as_json:
+        from launcher.begin.editor import json_schema
+
+        click.echo(json.dumps(json_schema(), indent=1))
         return
     from launcher.config.reference import markdown
 

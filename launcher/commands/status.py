@@ -13,6 +13,7 @@ from launcher.base.counting import duration
 from launcher.commands.options import find_its_run, job_argument, json_option
 from launcher.run.folder import RunFolder
 from launcher.run.jobstate import JobState
+from launcher.run.reasons import expected, time_left
 from launcher.run.status import Status, read_status
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def parts(status: Status) -> list[Any]:
     """The status for people, as rich shows it: lines, then a table of ranks, then their last lines."""
     from rich.text import Text
 
-    made: list[Any] = [Text(line) for line in head(status)]
+    made: list[Any] = [Text(line, style="" if n else "bold") for n, line in enumerate(head(status))]
     if status.failure:
-        made.insert(2, Text(status.failure, style="red"))
+        made.insert(3 if status.service else 2, Text(status.failure, style="red"))
     if status.ranks:
         made += [Text(), _table(status)]
     if lines := _last_lines(status):
@@ -82,20 +83,22 @@ def parts(status: Status) -> list[Any]:
 
 
 def head(status: Status) -> list[str]:
-    reason = f" ({status.reason})" if status.reason else ""
+    reason = f" ({status.reason})" if status.reason and status.state != "PENDING" else ""
     elapsed = f", {duration(status.elapsed)}" if status.elapsed is not None else ""
     again = f", attempt {status.attempt + 1}" if status.attempt else ""
-    left = f", {status.time_left} left" if status.time_left else ""
-    lines = [f"{status.name}  job {status.job_id}  {status.state}{reason}"]
+    left = f", {time_left(status.time_left)} left" if status.time_left else ""
+    lines = [status.service] if status.service else []
+    lines += [f"{status.name}  job {status.job_id}  {status.state}{reason}"]
     lines.append(f"stage {status.stage}{again}{elapsed}{left}")
     if status.requeued:
         lines.append(f"requeued: {status.requeued}")
     if status.state == "PENDING":
-        lines.append(f"expected start: {status.expected_start or 'Slurm does not say yet'}")
+        start = expected(status.expected_start) if status.expected_start else "Slurm has not estimated it yet"
+        lines.append(f"expected start: {start}")
     if status.endpoint:
         lines.append(f"endpoint {status.endpoint}  model {status.model}")
     if status.tunnel:
-        lines.append(f"from elsewhere: {status.tunnel}")
+        lines.append(f"from another machine: {status.tunnel}")
     if status.security and status.services:
         services = ", ".join(f"{name} {state}" for name, state in status.services.items())
         lines += [f"services {services}", f"         {status.security}"]

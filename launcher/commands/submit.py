@@ -13,6 +13,7 @@ from typing import Any, Literal
 import click
 
 from launcher.base.files import own_command
+from launcher.begin.complete import complete_config
 from launcher.commands.options import offline_checks, planned, set_option
 from launcher.config.load import find_config
 from launcher.config.secrets import check_env_from
@@ -24,7 +25,7 @@ Where = Literal["slurm", "local", "here"]
 
 
 @click.command("submit")
-@click.argument("config")
+@click.argument("config", shell_complete=complete_config)
 @set_option
 @click.option(
     "--cluster",

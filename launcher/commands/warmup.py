@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from launcher.commands.options import as_input_error, cluster_option, json_option, runs_option, set_option
+from launcher.commands.options import as_input_error, cluster_option, complete_job, json_option, runs_option, set_option
 from launcher.plan.model import Cluster
 
 
@@ -23,7 +23,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 
 
 @click.command("warmup")
-@click.argument("target", metavar="[JOB|ADDRESS|CONFIG]", required=False)
+@click.argument("target", metavar="[JOB|ADDRESS|CONFIG]", required=False, shell_complete=complete_job)
 @click.option("--kernels", is_flag=True, help="Build DeepGEMM's kernels for CONFIG instead.")
 @click.option("--plan", "only_plan", is_flag=True, help="With --kernels: print what would be built.")
 @click.option(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launcher.config import Config
-from launcher.config.load import merged_layers
+from launcher.config.load import PATHS, merged_layers
 from launcher.config.yamlpos import Number, Whole
 from launcher.config.yamltext import scalar
 
@@ -17,15 +17,18 @@ _HEAD = "# made by sgl-launch: the site files, what `base` names, the config and
 
 
 def effective(name: str, sets: Sequence[str], config: Config) -> str:
-    """The YAML of a config's merged layers, with the paths that `config` has in place of ./ ones.
+    """The YAML of a config's merged layers, with the paths as `config` has them: whole.
 
     Raises InputError.
     """
     data, _ = merged_layers(name, sets)
-    if config.python is not None:
-        data["python"] = config.python
+    for *above, key in PATHS:
+        mapping, value = data, config
+        for part in above:
+            mapping, value = mapping.get(part) or {}, getattr(value, part)
+        if mapping.get(key) is not None:
+            mapping[key] = getattr(value, key)
     # the name that clients ask for would follow from the path
-    data["model"] = {**data["model"], "path": config.model.path}
     if config.model.served_name is not None:
         data["model"]["served_name"] = config.model.served_name
     return _HEAD + "\n".join(_block(data)) + "\n"

@@ -57,9 +57,9 @@ class Source:
         return self.places.get((), Place(self.path))
 
     def folder(self, *keys: Any) -> Path:
-        """The folder of the file where the key is written; of an option, the config's."""
+        """The folder of the file where the key is written; of an option, the current one."""
         place = self.place(*keys)
-        return Path(place.source if place.line is not None else self.path).parent
+        return Path() if place.source.startswith("--set ") else Path(place.source).parent
 
     def problem(self, message: str, *keys: Any) -> Problem:
         return Problem(message, self.place(*keys), dotted(keys))
@@ -80,21 +80,24 @@ def dotted(keys: Sequence[Any]) -> str:
     return printable(out)
 
 
-def find_config(name: str) -> Path:
-    """The config file of that name: as given, or one that ships with sgl-launch.
+def find_config(name: str, folder: Path | None = None, place: Place | None = None, key: str = "") -> Path:
+    """The config file of that name, for CONFIG and `base` alike: a path from `folder` (of a base, its file's; else the
+    current one), or a config that ships with sgl-launch: `dsr1`, `dsr1.yaml` or `configs/dsr1.yaml`.
 
-    `configs/dsr1.yaml` works in any folder: what is not there is looked up among the shipped ones.
+    Raises InputError at `place`.
     """
-    path = Path(name)
-    if os.path.exists(name):  # unlike Path.exists, False for a name that is too long
+    path = folder / name if folder else Path(name)
+    if os.path.isfile(path) or (folder is None and os.path.exists(name)):  # False too for a name that is too long
         return path
-    shipped = data_path("configs")
-    candidate = shipped / path.name
-    if path.parent in (Path("configs"), Path()) and os.path.isfile(candidate):
+    shipped, given = data_path("configs"), Path(name)
+    candidate = shipped / f"{given.name.removesuffix('.yaml')}.yaml"
+    if given.parent in (Path("configs"), Path()) and not name.startswith("./") and os.path.isfile(candidate):
         return candidate
-    ready = sorted(f.name for f in shipped.glob("*.yaml"))
-    hint = nearest(path.name, ready) or f"; shipped configs: {', '.join(ready)}"
-    raise InputError(Problem(f"no such file{hint}", Place(name)))
+    ready = sorted(f.stem for f in shipped.glob("*.yaml"))
+    here = {f.stem: f.name for f in (folder or Path()).glob("*.yaml")} if given.parent == Path() else {}
+    hint = nearest(given.name.removesuffix(".yaml"), {**dict.fromkeys(ready), **here})
+    near = hint or f"; configs that ship: {', '.join(ready)}"
+    raise InputError(Problem(f"no such file{f': {path}' if folder else ''}{near}", place or Place(name), key))
 
 
 def load_config(name: str, sets: Sequence[str] = (), *, sites: Sequence[Path] | None = None) -> tuple[Config, Source]:
@@ -137,24 +140,18 @@ def validate(data: Mapping[str, Any], source: Source) -> Config:
 
 
 def resolve(config: Config, source: Source) -> Config:
-    """Every path as it is meant: `~`, `$HOME` and `$USER` put in (launcher.config.paths), and ./ or ../ of the model
-    and Python taken from the folder of the file where it is written: the config, a base of it or a site file; of a
-    `--set`, from the config's. Raises InputError."""
+    """Every path as it is meant: `~`, `$HOME` and `$USER` put in (launcher.config.paths), and ./ or ../ taken from the
+    folder of the file where it is written: the config, a base of it or a site file; of a `--set`, from the current
+    one. `runs` alone is taken from where the job is submitted. Raises InputError."""
+    near = config.model.path.startswith(("./", "../"))
     config = _expanded(config, source)
-    if config.python and config.python.startswith(("./", "../")):
-        # not resolved: a venv's python is a link, and is asked for by the link's own path
-        python = os.path.normpath(source.folder("python").absolute() / config.python)
-        config = config.model_copy(update={"python": python})
-    path = config.model.path
-    if not path.startswith(("./", "../")):
-        return config
-    model = config.model.model_copy(update={"path": str((source.folder("model", "path") / path).resolve())})
-    if model.served_name is None:
-        model = model.model_copy(update={"served_name": Path(path).name})
-    return config.model_copy(update={"model": model})
+    if near and config.model.served_name is None:
+        name = Path(config.model.path).name
+        config = config.model_copy(update={"model": config.model.model_copy(update={"served_name": name})})
+    return config
 
 
-_PATHS: tuple[tuple[str, ...], ...] = (
+PATHS: tuple[tuple[str, ...], ...] = (
     ("model", "path"), ("python",), ("container", "image"), ("container", "mounts"), ("services", "keys"),
     ("warmup", "kernels", "cache_dir"), ("warmup", "kernels", "local_dir"), ("warmup", "kernels", "manifest"),
     ("dynamo_serve", "folder"), ("runs",),
@@ -163,9 +160,9 @@ _PATHS: tuple[tuple[str, ...], ...] = (
 
 def _expanded(config: Config, source: Source) -> Config:
     problems = []
-    for keys in _PATHS:
+    for keys in PATHS:
         try:
-            config = _with_path(config, keys)
+            config = _with_path(config, keys, source.folder(*keys).absolute() if keys != ("runs",) else None)
         except ValueError as e:
             problems.append(source.problem(str(e), *keys))
     if problems:
@@ -173,17 +170,24 @@ def _expanded(config: Config, source: Source) -> Config:
     return config
 
 
-def _with_path(part: Any, keys: Sequence[str]) -> Any:
-    """The config with one of its paths, or list of SOURCE:TARGET, expanded."""
+def _with_path(part: Any, keys: Sequence[str], folder: Path | None) -> Any:
+    """The config with one of its paths, or list of SOURCE:TARGET, expanded; ./ is `folder`."""
+
+    def whole(path: str) -> str:
+        path = expanded(path)
+        if folder is None or not path.startswith(("./", "../")):
+            return path
+        return os.path.normpath(folder / path)  # links stay: a venv's python is one, and is asked for by its path
+
     value = getattr(part, keys[0])
     if value is None:
         return part
     if len(keys) > 1:
-        new = _with_path(value, keys[1:])
+        new = _with_path(value, keys[1:], folder)
     elif isinstance(value, list):
-        new = [":".join(expanded(path) for path in mount.split(":")) for mount in value]
+        new = [":".join(map(whole, mount.split(":"))) for mount in value]
     else:
-        new = expanded(value)
+        new = whole(value)
     return part if new == value else part.model_copy(update={keys[0]: new})
 
 
@@ -201,10 +205,7 @@ def _with_bases(path: Path) -> list[tuple[dict[str, Any], dict[KeyPath, Place]]]
             return layers[::-1]
         if not isinstance(base, str) or not base.isprintable():
             raise InputError(Problem("must be the path of another config", place, "base"))
-        path = path.parent / base
-        if not os.path.isfile(path):
-            message = f"no such file: {path} (a base is looked up from the config's folder)"
-            raise InputError(Problem(message, place, "base"))
+        path = find_config(base, path.parent, place, "base")
         if path.resolve() in seen:
             raise InputError(Problem(f"{base} is based on this file in turn", place, "base"))
 
@@ -231,17 +232,39 @@ def _merge(
     over: Mapping[str, Any],
     over_places: Mapping[KeyPath, Place],
 ) -> None:
-    """Put `over` on top of `base`, in place: mappings merge, anything else is replaced."""
+    """Put `over` on top of `base`, in place: mappings merge, `null` takes away what `base` sets, anything else is
+    replaced. A flag or sbatch option replaces the same one in another spelling (tp for tp-size)."""
 
-    def merge(target: dict[str, Any], source: Mapping[str, Any]) -> None:
+    def merge(target: dict[str, Any], source: Mapping[str, Any], path: KeyPath) -> None:
+        for key in list(target):
+            same = next((k for k in source if k != key and k not in target and _same(k, key, path)), None)
+            if same is not None:
+                if source[same] is None:
+                    target[same] = target[key]
+                del target[key]
+                for old in [p for p in places if p[: len(path) + 1] == (*path, key)]:
+                    del places[old]
         for key, value in source.items():
             if isinstance(value, dict) and isinstance(target.get(key), dict):
-                merge(target[key], value)
+                merge(target[key], value, (*path, key))
+            elif value is None and target.get(key) is not None and (*path, key) != ("setup",):
+                del target[key]
             else:
                 target[key] = value
 
-    merge(base, over)
+    merge(base, over, ())
     places.update(over_places)
+
+
+def _same(one: str, other: str, path: KeyPath) -> bool:
+    """Whether two keys of the mapping at `path` are one flag, or one option of sbatch."""
+    if path and path[-1] == "slurm":
+        return one.replace("_", "-") == other.replace("_", "-")
+    if not path or (path[-1] != "args" and path != ("mocker",)):
+        return False
+    from launcher.catalog.given import usual_name
+
+    return usual_name(one) == usual_name(other)
 
 
 def problems_of(error: ValidationError, source: Source) -> list[Problem]:
@@ -250,7 +273,7 @@ def problems_of(error: ValidationError, source: Source) -> list[Problem]:
     for item in error.errors():
         keys, kind, context = item["loc"], item["type"], item.get("ctx", {})
         if kind == "extra_forbidden":
-            valid = _valid_keys(keys[:-1])
+            valid = valid_keys(keys[:-1])
             hint = nearest(str(keys[-1]), valid) or f"; valid here: {', '.join(valid)}"
             message = f"unknown key{hint}"
         elif kind == "literal_error":
@@ -272,7 +295,8 @@ def problems_of(error: ValidationError, source: Source) -> list[Problem]:
     return problems
 
 
-def _valid_keys(keys: Sequence[Any]) -> list[str]:
+def valid_keys(keys: Sequence[Any]) -> list[str]:
+    """The keys of the mapping at a path of keys; empty if it is none of ours."""
     model: type[BaseModel] = Config
     for key in keys:
         field = model.model_fields.get(str(key))

@@ -17,6 +17,7 @@ _NAME = re.compile(
 )
 # what issuers begin their tokens with: Hugging Face, OpenAI and others, GitHub, GitLab, Slack, AWS, JWT
 _VALUE = re.compile(r"(hf_|sk-|gh[pousr]_|github_pat_|glpat-|xox[abpr]-|AKIA|eyJ[A-Za-z0-9_-]+\.|-----BEGIN )\S")
+SECRET = "looks like a secret"
 _PLAIN = re.compile(r"[/.~$].*|\d{1,9}|true|false|none|", re.IGNORECASE)  # paths, numbers, switches
 
 
@@ -33,7 +34,7 @@ def secret_warnings(config: Config, source: Source) -> list[Problem]:
                 if place.line is None:  # an option: its text has the value
                     place = Place(place.source.partition("=")[0])
                 message = (
-                    "looks like a secret: the script, the plan and the run folder would hold it. Take it out "
+                    f"{SECRET}: the script, the plan and the run folder would hold it. Take it out "
                     f"and write `env_from: [{key}]`; it is then read from your environment when you submit"
                 )
                 found.append(Problem(message, place, dotted([*keys, key])))

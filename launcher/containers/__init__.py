@@ -9,6 +9,7 @@ from typing import cast
 from launcher.base.errors import Problem
 from launcher.base.plugins import RUNTIMES
 from launcher.config import Config, Source
+from launcher.config.placeholders import placeholder
 from launcher.config.schema import Container
 from launcher.containers.base import ContainerCommand, Runtime
 
@@ -16,12 +17,13 @@ __all__ = ["ContainerCommand", "Runtime", "container_command", "container_proble
 
 
 def container_problems(config: Config, source: Source, cluster: str = "slurm") -> list[Problem]:
-    """A runtime without an image, an image without a runtime, pyxis without Slurm, or kernels that would
-    be gone with the container that unpacked them."""
+    """A runtime without an image, an image of which nothing says how it is started, pyxis without Slurm, or kernels
+    that would be gone with the container that unpacked them."""
     container = config.container
     if container.runtime != "none" and not container.image:
         return [source.problem(f"{container.runtime} needs an image", "container", "image")]
-    if container.runtime == "none" and container.image:
+    unsaid = ("container", "image") in source.places and ("container", "runtime") not in source.places
+    if container.image and unsaid and not placeholder(container.image):
         *most, last = [n for n in RUNTIMES.ours if n != "none"]
         message = f"say how it is started: container.runtime is {', '.join(most)} or {last}"
         return [source.problem(message, "container", "image")]

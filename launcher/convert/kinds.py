@@ -7,6 +7,7 @@ import re
 from launcher.base.errors import InputError, Place, Problem
 from launcher.convert.draft import problem
 from launcher.convert.service import WORKERS
+from launcher.convert.strangers import by_keys
 from launcher.convert.tree import Item, Section
 
 
@@ -46,9 +47,5 @@ def kind_of(root: Section, source: str) -> str:
         raise refuse("a config of sgl-launch already", next(iter(keys.values())))
     if base is not None or {"resources", "backend"} & set(keys):
         return "recipe"
-    raise InputError(
-        Problem(
-            "neither a Dynamo service file (SGLangWorker) nor an srt-slurm recipe (model, resources, backend)",
-            Place(source, 1, 1),
-        )
-    )
+    neither = "neither a Dynamo service file (SGLangWorker) nor an srt-slurm recipe (model, resources, backend)"
+    raise InputError(Problem(by_keys(root) or neither, Place(source, 1, 1)))

@@ -14,6 +14,7 @@ import yaml
 from launcher.base.errors import InputError, Place, Problem
 from launcher.config.yamlpos import Builder, KeyPath, parse
 from launcher.convert.comments import attach
+from launcher.convert.strangers import by_text
 from launcher.convert.tree import Item, Section
 
 
@@ -39,7 +40,15 @@ def read(text: str, source: str) -> tuple[Section, tuple[tuple[KeyPath, Place], 
     from ruamel.yaml.error import YAMLError
 
     builder = _PyYaml(source)
-    data, places = parse(text, source, builder)
+    try:
+        data, places = parse(text, source, builder)
+        strange = "" if isinstance(data, dict) else by_text(text)
+    except InputError:
+        strange = by_text(text)
+        if not strange:
+            raise
+    if strange:
+        raise InputError(Problem(strange, Place(source)))
     if data is None:
         raise InputError(Problem("the file is empty", Place(source)))
     if not isinstance(data, dict):

@@ -28,7 +28,7 @@ class MockerEngine(DynamoEngine):
     def problems(self, config: Config, source: Source) -> list[Problem]:
         found = super().problems(config, source)
         if config.container.runtime != "none":
-            message = "the mocker runs without a container; add --set container.runtime=none --set container.image=null"
+            message = "the mocker runs without a container; add --set container.runtime=none"
             found.append(source.problem(message, "container", "runtime"))
         return found
 

@@ -126,6 +126,15 @@ CAUSES: tuple[Cause, ...] = (
         "check that the image has nvcc, and that the cache folder is on a local disk and not shared by nodes",
     ),
     _cause(
+        "scheduler crashed",
+        r"Scheduler hit an exception|Received sig(quit|term|child) from a child process|"
+        r"Child process unexpectedly failed with|(Scheduler|Detokenizer|TokenizerManager) .*(died|crashed)|"
+        r"[Ss]ubprocess \S+ \(pid=\d+\) (crashed|exited|died)|Rank \d+ scheduler (is dead|died)",
+        "a scheduler (the process of a GPU) ended; what other ranks and the other side say follows from that",
+        "read that rank's log from the first line above on: its traceback says why; without one it was killed (host "
+        "memory, `dmesg` on the node)",
+    ),
+    _cause(
         "TLS or password",
         r"InvalidCertificate|certificate verify failed|bad certificate|tlsv1 alert|Authorization Violation|"
         r"authorization violation|authentication handshake failed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def _numbered(path: Path, most: int) -> Iterator[tuple[Path, int, str]]:
 
 def why(run: RunFolder) -> list[str]:
     """What to print: the failure as the job recorded it, known causes, else the last bad lines."""
-    out = [f"{run.path.name}: {History.read(run, begun=True).failure_text or 'no failure was recorded'}"]
+    history = History.read(run, begun=True)
+    out = [f"{run.path.name}: {history.failure_text or 'no failure was recorded'}"]
+    out += restarts(history)
     found = causes_of(run)
     for one in found:
         out += ["", f"{one.cause.name}: {one.cause.means}"]
@@ -61,8 +64,24 @@ def why(run: RunFolder) -> list[str]:
         if one.count > len(one.lines):
             out.append(f"  and {counted(one.count - len(one.lines), 'more such line')}")
         out.append(f"  what to do: {one.cause.do}")
-    if not found:
+    if not found and not history.failure and history.ready and not history.end:
+        out += ["", "nothing has failed that the job could not mend: it serves, or did when it was last heard of"]
+    elif not found:
         out += ["", *_unknown(run)]
+    return out
+
+
+def restarts(history: History) -> list[str]:
+    """Which parts were started again, how often, and why the last time."""
+    out = []
+    for name, process in history.processes.items():
+        if process.restarts:
+            last = next(e for e in reversed(history.events) if (e.stage, e.state) == (name, "restarting"))
+            lost = next((e for e in reversed(history.events) if (e.stage, e.state) == (name, "lost")), None)
+            reason = lost.detail if lost and lost.time <= last.time <= lost.time + 60 else last.detail
+            at = time.strftime("%H:%M:%S", time.localtime(last.time))
+            now = "" if process.state == "restarting" else f"; now {process.state}"
+            out.append(f"  {name} was started again {counted(process.restarts, 'time')}, last at {at}: {reason}{now}")
     return out
 
 

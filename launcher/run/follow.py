@@ -12,6 +12,7 @@ from launcher.run.history import History
 from launcher.run.jobstate import JobState
 from launcher.run.logfiles import last_lines
 from launcher.run.logtext import plain
+from launcher.run.reasons import sentence
 from launcher.run.slurm import LIMIT
 from launcher.run.state import is_local, job_state
 
@@ -28,7 +29,7 @@ def describe(event: Event, begin: float) -> str | None:
 
 def queued_line(reason: str) -> str:
     """Why a job waits in the queue, as a progress line."""
-    return f"           queued       {reason}".rstrip()
+    return f"           queued       {sentence(reason)}".rstrip()
 
 
 def wait_for(run: RunFolder, target: str, timeout: float | None, say: Callable[[str], None]) -> JobState:

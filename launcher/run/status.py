@@ -8,7 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from launcher.base.errors import WorkError
@@ -19,6 +19,8 @@ from launcher.run.jobstate import JobState
 from launcher.run.logfiles import tail
 from launcher.run.logtext import plain, that_matters
 from launcher.run.planned import Planned
+from launcher.run.reasons import sentence
+from launcher.run.service import service_line
 from launcher.run.state import is_local, job_state
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Status:
     missing: list[str] = field(default_factory=list)
     attempt: int = 0  # Slurm runs a requeued job again
     requeued: str | None = None  # why the attempt before it was given up
+    service: str = ""  # whether it serves, in one line
 
 
 def read_status(run: RunFolder, probe: bool = True) -> Status:
@@ -84,7 +87,7 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
     missing += answers.missing if answers else ()
     end = history.last if state.ended and history.last else time.time()
     endpoint = run.endpoint() if not state.ended and history.events else None
-    return Status(
+    found = Status(
         job_id=run.job_id,
         name=run.name,
         folder=str(run.path),
@@ -106,6 +109,20 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
         attempt=history.attempt,
         requeued=history.requeued.detail if history.requeued else None,
     )
+    return replace(found, service=_service(found, state, history))
+
+
+def _service(status: Status, state: JobState, history: History) -> str:
+    """Whether it serves, in a line; empty for a job that has ended, or that nobody knows about."""
+    if state.waiting:
+        return "waiting for nodes" + (f": {sentence(status.reason)}" if status.reason else "")
+    if state.ended or state.state == "UNKNOWN":
+        return ""
+    groups: dict[str, list[str]] = {}
+    for rank in status.ranks:
+        if rank.rank == 0:
+            groups.setdefault(rank.group.rpartition("-")[0], []).append(rank.state)
+    return service_line(history.stage, groups, status.endpoint is not None, history.warm)
 
 
 def _ask(run: RunFolder, history: History) -> Answers | None:

@@ -2,7 +2,6 @@
 #SBATCH --nodes=6
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
-#SBATCH --partition=h100
 #SBATCH --time=04:00:00
 #SBATCH --exclusive
 #SBATCH --mem=0
@@ -61,7 +60,7 @@ worker() {
 prefill() {
   worker
   exec python3 -m dynamo.sglang \
-    --model-path /model \
+    --model-path '<the folder of DeepSeek-R1, as the workers see it>' \
     --served-model-name deepseek-ai/DeepSeek-R1 \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
@@ -92,7 +91,7 @@ prefill() {
 decode() {
   worker
   exec python3 -m dynamo.sglang \
-    --model-path /model \
+    --model-path '<the folder of DeepSeek-R1, as the workers see it>' \
     --served-model-name deepseek-ai/DeepSeek-R1 \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
@@ -151,7 +150,6 @@ in_container() {
     --ulimit nofile=65536:65536 \
     --cap-add CAP_SYS_PTRACE \
     --env HOME=/tmp \
-    --volume /models/DeepSeek-R1:/model \
     --volume "${RUN}:${RUN}" \
     --device /dev/infiniband \
     "${env[@]}" sgl-launch:latest bash "$RUN/job.sh" "$1"

@@ -11,7 +11,6 @@
 #SBATCH --nodes=6
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
-#SBATCH --partition=h100
 #SBATCH --time=04:00:00
 #SBATCH --exclusive
 #SBATCH --mem=0
@@ -108,7 +107,7 @@ worker() {
 prefill() {
   worker
   exec python3 -m dynamo.sglang \
-    --model-path /model \
+    --model-path '<the folder of DeepSeek-R1, as the workers see it>' \
     --served-model-name deepseek-ai/DeepSeek-R1 \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
@@ -139,7 +138,7 @@ prefill() {
 decode() {
   worker
   exec python3 -m dynamo.sglang \
-    --model-path /model \
+    --model-path '<the folder of DeepSeek-R1, as the workers see it>' \
     --served-model-name deepseek-ai/DeepSeek-R1 \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
@@ -180,7 +179,7 @@ esac
 # --- The plan, which `sgl-launch job run` reads (docs/plan.md) ----------------------------------------------------------
 : <<'END_OF_PLAN'
 {"schema": 1, "name": "dsr1", "engine": "dynamo", "cluster": "slurm", "nodes": 6, "spare_nodes": 0, "gpus_per_node": 8,
- "model": {"path": "/model", "served_name": "deepseek-ai/DeepSeek-R1"},
+ "model": {"path": "<the folder of DeepSeek-R1, as the workers see it>", "served_name": "deepseek-ai/DeepSeek-R1"},
  "ports": {"base": "auto", "block": 256, "first": 20000, "last": 32767},
  "services": {"nats": {"node": 0, "port": "P+0"}, "etcd": {"node": 0, "port": "P+1"}},
  "frontend": {"node": 0, "port": 8000, "balanced": false, "replicas": [{"name": "frontend", "node": 0, "port": 8000}]},
@@ -190,9 +189,9 @@ esac
   {"name": "decode-0", "role": "decode", "index": 0, "nodes": [2, 3, 4, 5], "gpus": 32, "ports": {"dist_init": "P+16", "system": "P+31", "rpc": "P+32", "http": "P+33", "nccl": "P+34"}}
  ],
  "config": {
-  "name": "dsr1", "model": {"path": "/model", "served_name": "deepseek-ai/DeepSeek-R1"}, "sglang_version": "0.5.16",
-  "container": {"runtime": "pyxis", "image": "/images/sglang-dynamo-deepep.sqsh", "mounts": ["/models/DeepSeek-R1:/model"]},
-  "slurm": {"partition": "h100", "time": "04:00:00", "exclusive": true, "mem": 0}, "ports": {"bootstrap": 30001},
+  "name": "dsr1",
+  "model": {"path": "<the folder of DeepSeek-R1, as the workers see it>", "served_name": "deepseek-ai/DeepSeek-R1"},
+  "sglang_version": "0.5.16", "slurm": {"time": "04:00:00", "exclusive": true, "mem": 0}, "ports": {"bootstrap": 30001},
   "prefill": {"args": {"tp-size": 16, "dp-size": 16, "enable-dp-attention": true, "moe-a2a-backend": "deepep", "deepep-mode": "normal", "skip-tokenizer-init": true, "disaggregation-transfer-backend": "nixl", "decode-log-interval": 1, "page-size": 1, "trust-remote-code": true, "moe-dense-tp-size": 1, "enable-dp-lm-head": true, "disable-radix-cache": true, "watchdog-timeout": 1000000, "enable-two-batch-overlap": true, "mem-fraction-static": 0.85, "chunked-prefill-size": 524288, "ep-num-redundant-experts": 32, "ep-dispatch-algorithm": "dynamic", "eplb-algorithm": "deepseek"}},
   "decode": {"args": {"tp-size": 32, "dp-size": 32, "enable-dp-attention": true, "moe-a2a-backend": "deepep", "deepep-mode": "low_latency", "skip-tokenizer-init": true, "disaggregation-transfer-backend": "nixl", "decode-log-interval": 1, "page-size": 1, "trust-remote-code": true, "moe-dense-tp-size": 1, "enable-dp-lm-head": true, "disable-radix-cache": true, "watchdog-timeout": 1000000, "enable-two-batch-overlap": true, "mem-fraction-static": 0.835, "ep-num-redundant-experts": 32, "cuda-graph-bs-decode": 256}},
   "env": {"MC_TE_METRIC": "true", "SGLANG_TBO_DEBUG": "1"}

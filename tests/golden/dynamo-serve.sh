@@ -2,7 +2,6 @@
 #SBATCH --nodes=6
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
-#SBATCH --partition=h100
 #SBATCH --time=04:00:00
 #SBATCH --exclusive
 #SBATCH --mem=0
@@ -66,7 +65,7 @@ prefill() {
     '  endpoint: "dynamo.SGLangWorker.generate"' \
     '  port: '"${FRONTEND_PORT}" \
     SGLangWorker: \
-    '  model-path: "/model"' \
+    '  model-path: "<the folder of DeepSeek-R1, as the workers see it>"' \
     '  served-model-name: "deepseek-ai/DeepSeek-R1"' \
     '  dist-init-addr: '"${HEAD_ADDR}:${DIST_INIT_PORT}" \
     '  nnodes: '"${NNODES}" \
@@ -115,7 +114,7 @@ decode() {
   # what this rank is told
   printf '%s\n' \
     SGLangDecodeWorker: \
-    '  model-path: "/model"' \
+    '  model-path: "<the folder of DeepSeek-R1, as the workers see it>"' \
     '  served-model-name: "deepseek-ai/DeepSeek-R1"' \
     '  dist-init-addr: '"${HEAD_ADDR}:${DIST_INIT_PORT}" \
     '  nnodes: '"${NNODES}" \

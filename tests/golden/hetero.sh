@@ -2,17 +2,17 @@
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
-#SBATCH --partition=h100
 #SBATCH --time=04:00:00
 #SBATCH --exclusive
 #SBATCH --mem=0
+#SBATCH '--partition=<H100 nodes>'
 #SBATCH hetjob
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=4
-#SBATCH --partition=h200
 #SBATCH --exclusive
 #SBATCH --mem=0
+#SBATCH '--partition=<H200 nodes>'
 # --- Processes -------------------------------------------------------------------------------------------------------
 scratch() {
   [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp
@@ -68,7 +68,7 @@ worker() {
 prefill() {
   worker
   exec python3 -m dynamo.sglang \
-    --model-path /model \
+    --model-path '<the folder of DeepSeek-R1, as the workers see it>' \
     --served-model-name deepseek-ai/DeepSeek-R1 \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
@@ -99,7 +99,7 @@ prefill() {
 decode() {
   worker
   exec python3 -m dynamo.sglang \
-    --model-path /model \
+    --model-path '<the folder of DeepSeek-R1, as the workers see it>' \
     --served-model-name deepseek-ai/DeepSeek-R1 \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \

@@ -12,7 +12,7 @@ from launcher.config import Config
 from launcher.report.causes import CAUSES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("site.md", "troubleshooting.md", "quickstart.md", "first-run.md")
+PAGES = ("site.md", "troubleshooting.md", "quickstart.md", "first-run.md", "image-and-weights.md")
 
 
 def test_the_table_of_causes_is_the_programs() -> None:

@@ -3,6 +3,7 @@ understood. A command that nobody classified here fails."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -21,8 +22,9 @@ from local.run import Launcher
 from launcher.cli import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", *(f"docs/{p}.md" for p in "quickstart first-run site troubleshooting operations measure".split()))
-PROGRAMS = "sgl-launch make pip python3 pytest export tail cat sbatch scancel kill curl ssh".split()
+_DOCS = "quickstart first-run image-and-weights site troubleshooting operations measure".split()
+PAGES = ("README.md", *(f"docs/{p}.md" for p in _DOCS))
+PROGRAMS = "sgl-launch hf df make pip python3 pytest export tail cat sbatch scancel kill curl ssh".split()
 _COMMAND = rf"(?:{'|'.join(PROGRAMS)}) [^`]+"
 
 
@@ -49,51 +51,60 @@ LONG = Parsed("takes minutes")
 JOB = As("runs on this machine's job instead")  # placeholder line: JOB, names and CONFIG are replaced
 
 # what a page's placeholder is here; a name of a deployment is this one's
-HERE = {"JOB": "demo", "CONFIG": "configs/local.yaml", "dsr1": "demo", "mine": "demo"}
+HERE = {"JOB": "demo", "CONFIG": "configs/local.yaml", "my-dsr1": "demo", "dsr1-rehearsal": "demo"}
 GROUPS = {"GROUP:1": "decode-0:0", "GROUP:RANK": "decode-0:0"}
 
 COMMANDS: dict[str, As | Parsed | str] = {
     # a deployment, as the quick start has it; without the warm-up, whose verdict a busy machine may change
     "sgl-launch submit configs/local.yaml --cluster local --wait warm": START,
     "sgl-launch cancel demo": END,
-    "sgl-launch cancel dsr1": END,
-    "sgl-launch cancel mine": END,
+    "sgl-launch cancel my-dsr1": END,
+    "sgl-launch cancel dsr1-rehearsal": END,
     "sgl-launch cancel JOB": END,
     ".venv/bin/sgl-launch cancel demo": END,
     # as they are, or of this job
     "sgl-launch check configs/local.yaml": JOB,
-    "sgl-launch check my.yaml": JOB,
+    "sgl-launch check my-dsr1.yaml": JOB,
     "sgl-launch check CONFIG": JOB,
+    "sgl-launch init": As("sgl-launch init -o -"),
+    "sgl-launch init -o site.yaml": As("sgl-launch init -o new-site.yaml"),
+    "sgl-launch init dsr1": As("sgl-launch init dsr1 -o new.yaml"),
+    "sgl-launch init dsr1 --rehearse": JOB,
+    "sgl-launch configs": JOB,
+    "sgl-launch check dsr1-rehearsal.yaml": As("sgl-launch init dsr1 --rehearse -o r.yaml; sgl-launch check r.yaml"),
+    "sgl-launch submit dsr1-rehearsal.yaml --wait warm": SLURM,
+    "sgl-launch submit my-dsr1.yaml --wait warm": SLURM,
+    "sgl-launch chat dsr1-rehearsal": JOB,
+    "sgl-launch status dsr1-rehearsal": JOB,
+    "sgl-launch image --runtime pyxis --output /shared/images/sglang.sqsh": JOB,
+    "sgl-launch image --runtime apptainer --output /shared/images/sglang.sif": JOB,
+    "hf download deepseek-ai/DeepSeek-R1 --local-dir /shared/models/DeepSeek-R1": Parsed("690 GB from a hub"),
+    "df -h /shared": As("df -h ."),
     "sgl-launch plan configs/local.yaml --cluster local": JOB,
-    "sgl-launch plan configs/dsr1.yaml": JOB,
-    "sgl-launch plan my.yaml": JOB,
-    "sgl-launch render configs/dsr1.yaml": JOB,
-    "sgl-launch render my.yaml": JOB,
+    "sgl-launch plan my-dsr1.yaml": JOB,
+    "sgl-launch render my-dsr1.yaml": JOB,
     "sgl-launch render CONFIG > job.sh": JOB,
     "sgl-launch render configs/dsr1.yaml > job.sh; sbatch job.sh": As("sgl-launch render configs/dsr1.yaml > job.sh"),
-    "sgl-launch preflight my.yaml": As("sgl-launch preflight configs/local.yaml --cluster local"),
+    "sgl-launch preflight my-dsr1.yaml": As("sgl-launch preflight configs/local.yaml --cluster local"),
     "sgl-launch preflight CONFIG": As("sgl-launch preflight configs/local.yaml --cluster local"),
     "sgl-launch status demo": JOB,
-    "sgl-launch status dsr1": JOB,
-    "sgl-launch status mine": JOB,
+    "sgl-launch status my-dsr1": JOB,
     "sgl-launch status JOB": JOB,
     'sgl-launch chat demo --message "What is a worker group?"': JOB,
-    "sgl-launch chat demo": JOB,
-    "sgl-launch chat dsr1": JOB,
-    "sgl-launch chat mine": JOB,
+    "sgl-launch chat my-dsr1": JOB,
     "sgl-launch list": JOB,
     "sgl-launch logs demo decode-0": JOB,
     "sgl-launch logs JOB etcd": JOB,
     "sgl-launch logs JOB GROUP:1": JOB,
     "sgl-launch logs demo --why": JOB,
-    "sgl-launch logs mine --why": JOB,
+    "sgl-launch logs my-dsr1 --why": JOB,
     "sgl-launch logs JOB --why": JOB,
-    "sgl-launch logs mine -f": As("timeout 2 sgl-launch logs demo -f", 124),
+    "sgl-launch logs my-dsr1 -f": As("timeout 2 sgl-launch logs demo -f", 124),
     "sgl-launch report demo": JOB,
-    "sgl-launch report mine": JOB,
+    "sgl-launch report my-dsr1": JOB,
     "sgl-launch report JOB": JOB,
     "sgl-launch attach JOB GROUP:RANK --exec": As("sgl-launch attach demo decode-0:0 --exec </dev/null"),
-    "sgl-launch wait mine --for warm": As("sgl-launch wait demo --for ready"),
+    "sgl-launch wait my-dsr1 --for warm": As("sgl-launch wait demo --for ready"),
     "sgl-launch warmup --kernels --plan configs/dsr1.yaml": JOB,
     "tail -n 20 runs/NAME-JOB.out": As("tail -n 20 runs/demo-L1.out"),
     "cat runs/NAME-JOB/events.jsonl": As("cat runs/demo-L1/events.jsonl"),
@@ -121,13 +132,7 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "sgl-launch eval demo": Parsed("the mocker's answers are random; tests/measure compares some"),
     "sgl-launch eval demo --against other": Parsed("the mocker's answers are random"),
     # not here
-    "sgl-launch submit configs/dsr1.yaml --wait warm": SLURM,
-    "sgl-launch submit configs/dsr1.yaml --wait warm --set engine=mocker --set container.runtime=none "
-    "--set container.image=null --set slurm.partition=YOURS --set model.path=/shared/any-model-folder "
-    "--set 'mocker={speedup-ratio: 100}' "
-    "--set 'warmup.requests={prompt_tokens: [64, 512], concurrency: [1, 16], output_tokens: [16]}'": SLURM,
-    "sgl-launch submit configs/local.yaml --wait ready --set slurm.gpu_request=none": SLURM,
-    "sgl-launch submit my.yaml": SLURM,
+    "sgl-launch submit my-dsr1.yaml": SLURM,
     "sgl-launch check CONFIG --sglang VERSION": As("sgl-launch check configs/local.yaml --sglang 0.5.23"),
     "sbatch --test-only": SLURM,
     "scancel --signal=USR2 --batch JOB": SLURM,
@@ -135,6 +140,7 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "sgl-launch job monitor": Parsed("is what the job calls; see tests/slurm"),
     "sgl-launch wait": JOB,
     "sgl-launch status": JOB,
+    "sgl-launch image": Parsed("named without its options"),
     "sgl-launch preflight": Parsed("named without its CONFIG"),
     "sgl-launch check": Parsed("named without its CONFIG"),
     "python3 -m venv .venv && .venv/bin/pip install '.[local]'": INSTALLS,
@@ -202,9 +208,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """With the quick start's deployment ready in it; the last test ends it."""
     launcher = Launcher(tmp_path_factory.mktemp("docs"))
     shutil.copytree(ROOT / "configs", launcher.folder / "configs")
-    site, mine = yaml_blocks((ROOT / "docs" / "first-run.md").read_text())
-    (launcher.folder / "first-site.yaml").write_text(site)
-    (launcher.folder / "my.yaml").write_text(mine)
+    (mine,) = yaml_blocks((ROOT / "docs" / "first-run.md").read_text())
+    (launcher.folder / "first-site.yaml").write_text(documented_site())
+    (launcher.folder / "my-dsr1.yaml").write_text(mine)
     made = Shell(launcher)
     (start,) = [c for c, how in COMMANDS.items() if how == START]
     quick = start.replace("--wait warm", "--wait ready --set warmup.requests.enabled=false")
@@ -219,6 +225,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         pytest.fail("\n  ".join(["left after `cancel`:", *left]), pytrace=False)
 
 
+def documented_site() -> str:
+    """The site file of docs/site.md, with network.interface as this machine may have it."""
+    return next(b for b in yaml_blocks((ROOT / "docs" / "site.md").read_text()) if b.startswith("# /etc/sgl-launch"))
+
+
 def yaml_blocks(text: str) -> list[str]:
     """The indented blocks of a page that are YAML."""
     blocks = re.findall(r"(?m)(?:^    .*\n)+", text)
@@ -226,9 +237,20 @@ def yaml_blocks(text: str) -> list[str]:
 
 
 def test_the_files_of_the_first_run(shell: Shell) -> None:
-    done = shell("SGL_LAUNCH_SITE=first-site.yaml sgl-launch check my.yaml")
+    done = shell("SGL_LAUNCH_SITE=first-site.yaml sgl-launch check my-dsr1.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "my.yaml: no errors, no warnings" in done.stderr
+    assert "my-dsr1.yaml: no errors, no warnings" in done.stderr
+
+
+@pytest.mark.parametrize("config", sorted(p.stem for p in (ROOT / "configs").glob("*.yaml")))
+def test_every_shipped_config_plans_under_the_documented_site(config: str, shell: Shell) -> None:
+    done = shell(f"SGL_LAUNCH_SITE=first-site.yaml sgl-launch check {config} --no-slurm --json || true")
+    found = [f for f in json.loads(done.stdout)["findings"] if f["level"] == "error"]
+    assert [f for f in found if "a placeholder, to be set" not in f["message"]] == []
+    planned = shell(f"SGL_LAUNCH_SITE=first-site.yaml sgl-launch plan {config} --json")
+    plan = json.loads(planned.stdout)
+    image = plan["config"]["container"].get("image") if plan["config"]["container"]["runtime"] != "none" else None
+    assert image in (None, "/shared/images/sglang.sqsh", "sgl-launch:latest") or image.startswith("<")
 
 
 def here(command: str) -> str:
@@ -264,7 +286,7 @@ def test_it_is_understood(command: str) -> None:
         found = cli.get_command(context, words[1])
         assert found is not None, words[1]
         if len(words) > 2:
-            files = {"my.yaml": "configs/dsr1.yaml"}
+            files = {"my-dsr1.yaml": "configs/dsr1.yaml"}
             found.make_context(words[1], [files.get(w, w) for w in words[2:]], parent=context)
 
 

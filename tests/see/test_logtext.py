@@ -151,6 +151,31 @@ def test_why(run: RunFolder) -> None:
     assert why(run)[-1] == "no errors found in the logs"
 
 
+def test_why_of_a_run_that_goes_on(run: RunFolder) -> None:
+    """Nothing failed for good: what was started again is told, and why a scheduler's end is the cause."""
+    events = [
+        ("decode-0", "started", ""), ("decode-0", "ready", ""),
+        ("decode-0", "lost", "sglang::scheduler is gone on n004"),
+        ("decode-0", "restarting", "sglang::scheduler is gone on n004, restart 1"), ("decode-0", "ready", ""),
+        ("decode-0", "restarting", "exit status 137, restart 2"),
+    ]  # fmt: skip
+    text = "".join(
+        json.dumps({"time": 100.0 * n, "stage": stage, "state": state, "detail": detail}) + "\n"
+        for n, (stage, state, detail) in enumerate(events)
+    )
+    (run.path / "events.jsonl").write_text(text)
+    (run.path / "logs" / "decode-0-0.log").write_text(
+        "[2026-11-23 12:00:00 TP3] Scheduler hit an exception: Traceback (most recent call last):\n"
+        "KVTransferError(bootstrap_room=42): Failed to send kv chunk of 42 to 10.0.0.3:41001\n"
+    )
+    said = why(run)
+    assert said[0] == "demo-L1: no failure was recorded"
+    assert said[1].startswith("  decode-0 was started again 2 times, last at ")
+    assert said[1].endswith(": exit status 137, restart 2")
+    assert said[3].startswith("scheduler crashed: ")
+    assert said.index(next(line for line in said if line.startswith("NIXL"))) > 3
+
+
 @pytest.fixture
 def large(run: RunFolder) -> Path:
     """A log of 64 MB that nobody has room to read: sparse but for its begin and its end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,8 @@ from launcher.base.counting import duration
 from launcher.commands.status import show
 from launcher.run.folder import Event
 from launcher.run.history import History
+from launcher.run.reasons import expected, sentence, time_left
+from launcher.run.service import service_line
 from launcher.run.status import RankStatus, Status, now, tunnel
 
 
@@ -82,3 +85,46 @@ def test_it_fits_a_narrow_terminal() -> None:
     assert max(map(len, lines)) <= 80
     assert sum("loading" in line for line in lines) == 4
     assert sum("Loading safetensors" in line for line in lines) == 4
+
+
+def line(prefill: str, decode: str, ready: bool = True, stage: str = "serve", warm: str = "done") -> str:
+    return service_line(stage, {"prefill": prefill.split(), "decode": decode.split()}, ready, warm)
+
+
+def test_the_first_line_is_about_the_service() -> None:
+    assert line("warm", "restarting", warm="not warm") == (
+        "not serving: prefill 1/1, decode 0/1 (restarting); warm-up: not steady"
+    )
+    assert line("warm warm", "warm lost starting") == "serving: prefill 2/2, decode 1/3 (lost, starting); warm-up: warm"
+    assert line("ready", "ready", stage="warm", warm="") == "serving: prefill 1/1, decode 1/1; warm-up: running"
+    assert line("ready", "loading", ready=False, stage="ready") == "starting (ready): prefill 1/1, decode 0/1 (loading)"
+    assert line("warm", "warm", stage="stop").startswith("stopping: ")
+    assert service_line("nodes", {}, False, "") == "starting (nodes)"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("Resources", "it is next in the queue and waits for nodes to become free (Resources)"),
+        ("QOSMaxGRESPerUser", "the QOS has a limit: the job, with your others, is above it"),
+        ("AssocGrpCPUMinutesLimit", "your account has a limit: all its jobs together have reached it"),
+        ("ReqNodeNotAvail, UnavailableNodes:n[001-002]",
+         "nodes that it asks for are down, drained or reserved (ReqNodeNotAvail, UnavailableNodes:n[001-002])"),
+        ("(launch failed requeued held)", "its start failed on a node and Slurm holds it"),
+        ("SomethingNew", "SomethingNew"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_reasons_are_sentences(reason: str, told: str) -> None:
+    assert sentence(reason).startswith(told)
+
+
+def test_times_in_words() -> None:
+    now = datetime(2026, 11, 23, 10, 0)
+    assert expected("2026-11-23T12:05:00", now) == "in about 2 h 5 min (12:05)"
+    assert expected("2026-11-25T10:00:00", now) == "in about 2 d 0 h (Wed 25 Nov, 10:00)"
+    assert expected("2026-11-23T09:59:00", now).startswith("at any moment")
+    assert expected("N/A", now) == "N/A"
+    assert [time_left(t) for t in ("1-02:03:04", "03:04", "59", "UNLIMITED")] == [
+        "1 d 2 h", "3 min 4 s", "59 s", "UNLIMITED",
+    ]  # fmt: skip

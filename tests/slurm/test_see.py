@@ -107,7 +107,7 @@ def test_why_a_job_waits(cluster: Cluster, tmp_path: Path) -> None:
         shown = launcher("status", str(run.path)).stdout
         # it waits for its time, and for the nodes that the deployment of the tests above holds
         assert re.search(r"PENDING \((BeginTime|Resources|Priority)\)", shown), shown
-        assert re.search(r"^expected start: \d{4}-\d\d-\d\dT", shown, re.M)
+        assert re.search(r"^expected start: (in about|at any moment)", shown, re.M)
         launcher("cancel", str(run.path))
 
 

@@ -34,4 +34,4 @@ def test_plan(cli: Cli, size: int, gpus: int, said: str) -> None:
     )
     done = cli("plan", "c.yaml")
     assert done.code == 0, done.err
-    assert f", {said} (slurm)\n" in done.out
+    assert f"nodes     {said}" in done.out

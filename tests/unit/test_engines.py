@@ -40,7 +40,7 @@ BOTH_2025: dict[str, Any] = {
 }
 PREFILL_2025: dict[str, Any] = {
     **BOTH_2025,
-    "model-path": "/model",
+    "model-path": "<the folder of DeepSeek-R1, as the workers see it>",
     "disaggregation-mode": "prefill",
     "dist-init-addr": "<node0>:P+16",
     "nnodes": 2,
@@ -55,7 +55,7 @@ PREFILL_2025: dict[str, Any] = {
 }
 DECODE_2025: dict[str, Any] = {
     **BOTH_2025,
-    "model-path": "/model",
+    "model-path": "<the folder of DeepSeek-R1, as the workers see it>",
     "disaggregation-mode": "decode",
     "dist-init-addr": "<node2>:P+16",
     "nnodes": 4,

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from launcher.base.errors import InputError
-from launcher.commands.plan import text as plan_text
 from launcher.job.kernels import kernel_nodes
 from launcher.plan.make import kernels_plan
 from launcher.plan.show import to_json
 from launcher.plan.slurm_options import HANDED_ON, OWNED_OPTIONS, SBATCH_OPTIONS, WHOLE_JOB, sbatch_directives
 from launcher.preflight.judge import Need, Node, judge
 from launcher.render import render
+from launcher.report.plantext import plan_text
 from launcher.report.svg import topology
 from launcher.run.jobstate import JobState
 from launcher.run.planned import Planned
@@ -216,11 +216,11 @@ def test_gpus_on_this_machine_lie_after_one_another() -> None:
 
 def test_what_is_shown_of_it() -> None:
     plan = Planned.read(to_json(plan_of(HETERO)))
-    head = plan_text(plan).splitlines()[:3]
+    head = plan_text(plan).splitlines()[2:5]
     assert head == [
-        "t: /m, engine dynamo, 4 nodes (slurm)",
-        "prefill: nodes 0-1, 8 GPUs each, partition a, constraint big",
-        "decode: nodes 2-3, 4 GPUs each, partition b",
+        "nodes     4 nodes, 24 GPUs in use",
+        "          prefill: nodes 0-1, 8 GPUs each, partition a, constraint big",
+        "          decode: nodes 2-3, 4 GPUs each, partition b",
     ]
     assert topology(plan, {}).count("<title>GPU") == 8 + 8 + 4 + 4
 

@@ -105,7 +105,7 @@ def test_base() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("base: x.yaml\n", "c.yaml:1:1: base: no such file: x.yaml (a base is looked up from the config's folder)"),
+        ("base: sub/dsr2.yaml\n", "c.yaml:1:1: base: no such file: sub/dsr2.yaml; did you mean 'dsr1'?"),
         ("base: [x]\n", "c.yaml:1:1: base: must be the path of another config"),
         ('base: "x\\0"\n', "c.yaml:1:1: base: must be the path of another config"),
         ("base: c.yaml\n", "c.yaml:1:1: base: c.yaml is based on this file in turn"),
@@ -161,10 +161,78 @@ def test_shipped_configs_are_found_from_any_folder() -> None:
     assert find_config("dsr1.yaml") == REPO / "configs" / "dsr1.yaml"
     Path("dsr1.yaml").write_text(BASE)
     assert find_config("dsr1.yaml") == Path("dsr1.yaml")
-    with pytest.raises(InputError, match=r"other/dsr1\.yaml: no such file; did you mean 'dsr1\.yaml'"):
+    with pytest.raises(InputError, match=r"other/dsr1\.yaml: no such file; did you mean 'dsr1'"):
         find_config("other/dsr1.yaml")
-    with pytest.raises(InputError, match=r"no such file; shipped configs: .*dsr1\.yaml, .*local\.yaml"):
+    with pytest.raises(InputError, match=r"no such file; configs that ship: .*dsr1, .*local"):
         find_config("x" * 300)
+    with pytest.raises(InputError, match=r"nope\.yaml: no such file; configs that ship: "):
+        find_config("nope.yaml")  # .yaml alone makes no name like another
+    Path("my-model.yaml").write_text(BASE)
+    with pytest.raises(InputError, match=r"no such file; did you mean 'my-model'"):
+        find_config("my-mode.yaml")
+
+
+@pytest.mark.parametrize("base", ["dsr1", "dsr1.yaml", "configs/dsr1.yaml"])
+def test_a_base_is_found_as_a_config_is(base: str) -> None:
+    Path("sub").mkdir()
+    Path("sub/c.yaml").write_text(f"base: {base}\nname: mine\n")
+    config, source = load_config("sub/c.yaml", sites=())
+    assert config.name == "mine"
+    assert source.place("prefill", "workers").source == str(REPO / "configs" / "dsr1.yaml")
+    (Path("sub") / base).parent.mkdir(exist_ok=True)
+    (Path("sub") / base).write_text(BASE)  # a file at that place comes first
+    assert load_config("sub/c.yaml", sites=())[0].served_name == "/m"
+
+
+@pytest.mark.parametrize(
+    ("item", "key", "expected"),
+    [
+        ("prefill.args.tp_size=4", "tp-size", 4),
+        ("prefill.args.--tp-size=4", "tp-size", 4),
+        ("prefill.args.tp=4", "tp", 4),
+        ("prefill.args.tensor-parallel-size=4", "tensor-parallel-size", 4),
+    ],
+)
+def test_a_flag_is_overridden_in_any_spelling(item: str, key: str, expected: int) -> None:
+    config, source = load(BASE, [item])
+    assert config.prefill is not None
+    assert config.prefill.args == {key: expected}
+    assert source.place("prefill", "args", key) == Place(f"--set {item}")
+
+
+def test_null_takes_away_what_a_base_sets() -> None:
+    Path("b.yaml").write_text(
+        BASE + "env: {A: 1, B: 2}\nslurm: {cpus_per_task: 4, gpus_per_node: 4, time: 10}\ntimeouts: {ready: 5}\n"
+        "container: {runtime: pyxis, image: x, mounts: [/a:/a]}\nspare_nodes: 2\n"
+    )
+    text = (
+        "base: b.yaml\nenv: {A: null}\nslurm: {cpus-per-task: null, gpus_per_node: null}\ntimeouts: null\n"
+        "container: {mounts: null}\nspare_nodes: null\nprefill: {args: {tp_size: null, dp-size: 2}}\n"
+    )
+    config, _ = load(text)
+    assert config.env == {"B": "2"}
+    assert config.slurm.given == {"time": 10}
+    assert config.slurm.gpus_per_node == 8
+    assert config.timeouts.ready == 3600
+    assert config.container.mounts == []
+    assert config.spare_nodes == 0
+    assert config.prefill is not None
+    assert config.prefill.args == {"dp-size": 2}
+    assert load(text, ["env=null"])[0].env == {}
+    with pytest.raises(InputError, match="must be a whole number, not empty"):
+        load(BASE + "spare_nodes:\n")  # nothing below it sets that: a value was forgotten
+
+
+def test_paths_of_every_kind_are_taken_from_their_file() -> None:
+    for folder in ("bases", "mine"):
+        Path(folder).mkdir()
+    Path("bases/b.yaml").write_text(BASE + "container: {runtime: apptainer, image: ./x.sif, mounts: ['./m:/m']}\n")
+    Path("mine/c.yaml").write_text("base: ../bases/b.yaml\nwarmup: {kernels: {cache_dir: ../k}}\nruns: ./r\n")
+    config, _ = load_config("mine/c.yaml", sites=())
+    here = Path.cwd()
+    assert (config.container.image, config.container.mounts) == (f"{here}/bases/x.sif", [f"{here}/bases/m:/m"])
+    assert config.warmup.kernels.cache_dir == f"{here}/k"
+    assert config.runs == "./r"  # from where the job is submitted
 
 
 def test_model_path_beside_the_config() -> None:
@@ -186,7 +254,7 @@ def test_a_relative_path_belongs_to_the_file_that_has_it() -> None:
     assert config.python == f"{here}/bases/venv/bin/python"
     Path("mine/c.yaml").write_text("base: ../bases/b.yaml\nmodel: {path: ./own}\n")
     config, _ = load_config("mine/c.yaml", ["python=./p"], sites=())
-    assert (config.model.path, config.python) == (f"{here}/mine/own", f"{here}/mine/p")
+    assert (config.model.path, config.python) == (f"{here}/mine/own", f"{here}/p")  # an option's is here
     Path("site/site.yaml").write_text("python: ./p\n")
     Path("bases/b.yaml").write_text(BASE)
     config, _ = load_config("mine/c.yaml", sites=[Path("site/site.yaml")])

@@ -42,15 +42,17 @@ def test_it_says_why_it_waits_and_gives_the_nodes_back(slurm: Path) -> None:
 
     def say(line: str) -> None:
         said.append(line)
-        if line.endswith("Resources"):
+        if line.endswith("(Resources)"):
             (slurm / "reason").write_text("Priority\n")
-        if line.endswith("Priority"):
+        if line.endswith("(Priority)"):
             (slurm / "granted").touch()
 
     with allocation(plan_of(BASE), say, timeout=20) as job_id:
         assert job_id == "17"
         assert not (slurm / "cancelled").exists()
-    assert said[1:3] == ["           queued       Resources", "           queued       Priority"]
+    assert [line.split()[0] for line in said[1:3]] == ["queued", "queued"]
+    assert said[1].endswith("waits for nodes to become free (Resources)")
+    assert said[2].endswith("before it in the queue (Priority)")
     assert said[3].endswith("nodes        granted")
     assert (slurm / "cancelled").read_text() == "17\n"
 
@@ -59,7 +61,7 @@ def test_a_wait_that_is_too_long_is_given_up(slurm: Path, cli: Cli) -> None:
     Path("c.yaml").write_text(BASE)
     done = cli("preflight", "c.yaml", "--timeout", "0.3")
     assert done.code == 1
-    assert "           queued       Resources\n" in done.err
+    assert "for nodes to become free (Resources)\n" in done.err
     last = "sgl-launch: Slurm gave no nodes within 0.3 s: job 17 waits for Resources, and is cancelled\n"
     assert done.err.endswith(last)
     assert (slurm / "cancelled").read_text() == "17\n"

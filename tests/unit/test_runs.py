@@ -164,7 +164,8 @@ def test_status_of_a_job_that_was_requeued(cli: Cli, monkeypatch: pytest.MonkeyP
     assert (status.stage, status.failure, status.endpoint, status.attempt) == ("queued", None, None, 1)
     assert (status.expected_start, status.time_left, status.requeued) == ("2026-11-23T12:00:00", None, "without n002")
     assert cli("status").out.startswith(
-        "demo  job 17  PENDING (BeginTime)\nstage queued, attempt 2\nrequeued: without n002\nexpected start: 2026"
+        "waiting for nodes: its time to begin (slurm.begin) has not come; after a requeue Slurm waits some two minutes "
+        "(BeginTime)\ndemo  job 17  PENDING\nstage queued, attempt 2\nrequeued: without n002\nexpected start: at any"
     )
     (run.path / "attempts" / "1").mkdir(parents=True)
     assert read_status(run).attempt == 3
@@ -324,8 +325,8 @@ def test_why_a_job_is_queued_is_said_once(clock: Callable[..., None], monkeypatc
     said: list[str] = []
     wait_for(run, "ready", None, said.append)
     assert said == [
-        "           queued       Resources",
-        "           queued       Priority",
+        "           queued       it is next in the queue and waits for nodes to become free (Resources)",
+        "           queued       jobs of higher priority are before it in the queue (Priority)",
         "     0.0 s  ready        done",
     ]
 
