@@ -1,4 +1,5 @@
-"""Pictures for docs/images: of `status` in a terminal of 80 columns, and of the report page.
+"""Pictures for docs/images: of `status` and of a plan with 48 groups in a terminal of 80 columns, and of the report
+page, on a desk and on a telephone.
 
     python tools/screenshots.py STATUS.json RUN [WARMUP_RUN]
 
@@ -12,13 +13,19 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from launcher.commands.status import show
+from launcher.config import load_config
+from launcher.plan.make import make_plan
+from launcher.plan.show import to_json
 from launcher.report.page import page
+from launcher.report.plantext import plan_text
 from launcher.run.folder import RunFolder
+from launcher.run.planned import Planned
 from launcher.run.status import RankStatus, Status
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
@@ -40,9 +47,10 @@ def shoot(html: str, name: str, width: int, height: int) -> None:
         print(target, target.stat().st_size)
 
 
-def status_page(status: Status) -> str:
+def terminal(show_it: Callable[[Console], None]) -> str:
+    """What is printed on a console of 80 columns, as a page."""
     console = Console(record=True, width=80, file=open("/dev/null", "w"), force_terminal=True, highlight=False)  # noqa: SIM115
-    show(status, console)
+    show_it(console)
     body = console.export_html(inline_styles=True, code_format="{code}")
     style = "margin:0;padding:18px 22px;background:#14181d;color:#dde3ea;font:15px/1.4 'DejaVu Sans Mono',monospace"
     return f'<!doctype html><meta charset="utf-8"><body style="{style}"><pre style="margin:0;font:inherit">{body}</pre>'
@@ -54,8 +62,12 @@ def main() -> None:
     ranks = [RankStatus(**rank) for rank in saved.pop("ranks")]
     IMAGES.mkdir(parents=True, exist_ok=True)
     status = Status(**saved, ranks=ranks)
-    shoot(status_page(status), "status", 780, 350)
-    shoot(page(runs[0]), "report", 1000, 1010)
+    shoot(terminal(lambda console: show(status, console)), "status", 780, 380)
+    sets = ["prefill.workers=40", "decode.workers=8", "slurm.partition=gpu", "model.path=/shared/models/DeepSeek-R1"]
+    plan = plan_text(Planned.read(to_json(make_plan(*load_config("dsr1", sets, sites=())))), commands=False)
+    shoot(terminal(lambda console: console.print(plan, markup=False)), "plan", 780, 480)
+    shoot(page(runs[0]), "report", 1280, 1010)
+    shoot(page(runs[0]), "report-400", 400, 1600)
     whole = page(runs[-1])
     begin, end = whole.index("<main>") + 6, whole.index("<h2>Warm-up</h2>")
     top = whole[:begin].replace("margin: 38px 0 10px", "margin: 0 0 10px")

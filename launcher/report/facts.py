@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import time
 from collections.abc import Sequence
@@ -152,12 +154,11 @@ def _start_over(stages: tuple[Row, ...], end: float) -> float:
 
 
 def _config(run: RunFolder, plan: Planned) -> str:
-    try:
-        return (run.path / "config.yaml").read_text(encoding="utf-8")
-    except OSError:
-        import json
-
-        return json.dumps(plan.config, indent=2)
+    """All layers as one, as the job has them; else as it was written."""
+    for name in ("effective.yaml", "config.yaml"):
+        with contextlib.suppress(OSError):
+            return (run.path / name).read_text(encoding="utf-8")
+    return json.dumps(plan.config, indent=2)
 
 
 # in a log's first lines: what -> how its version stands there

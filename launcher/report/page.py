@@ -12,6 +12,7 @@ from launcher.report import svg
 from launcher.report.facts import Facts, collect
 from launcher.report.why import place
 from launcher.run.folder import RunFolder
+from launcher.run.jsonread import Port
 from launcher.run.planned import Planned
 
 
@@ -57,7 +58,26 @@ def _variables(facts: Facts) -> dict[str, Any]:
         "commands": _commands(facts.plan),
         "place": lambda path, number: place(facts.run, path, number),
         "duration": duration,
+        "addresses": addresses(facts.run, facts.plan),
     }
+
+
+def addresses(run: RunFolder, plan: Planned) -> list[tuple[str, str, str, str]]:
+    """(part, host, address, ports) of each group's head, the services and the frontends, as the job has them; empty
+    while it has no nodes."""
+    nodes = {n.index: n for n in run.nodes()}
+    base = int((run.json("placement.json") or {}).get("port_base") or 0)
+
+    def number(port: Port) -> str:
+        return str(base + int(port[2:])) if isinstance(port, str) and port.startswith("P+") else str(port)
+
+    parts = [(g.name, g.nodes[0], g.ports) for g in plan.groups]
+    parts += [(name, s.node, {"port": s.port}) for name, s in plan.services.items()]
+    parts += [(f.name, f.node, {"port": f.port}) for f in plan.frontend.replicas]
+    return [
+        (name, nodes[node].host, nodes[node].address, ", ".join(f"{what} {number(p)}" for what, p in ports.items()))
+        for name, node, ports in parts if node in nodes
+    ]  # fmt: skip
 
 
 def tiles(facts: Facts) -> list[tuple[str, str]]:
