@@ -137,7 +137,6 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "sbatch --test-only": SLURM,
     "scancel --signal=USR2 --batch JOB": SLURM,
     "kill -USR2 PID": Parsed("would end the deployment; tests/local drains one"),
-    "sgl-launch job monitor": Parsed("is what the job calls; see tests/slurm"),
     "sgl-launch wait": JOB,
     "sgl-launch status": JOB,
     "sgl-launch image": Parsed("named without its options"),
