@@ -30,6 +30,7 @@ COMMANDS = {
     "wait": "Wait until a job is ready, warm or done.",
     "attach": "Open a shell beside a rank, in its container; or print how.",
     "bench": "Measure a deployment under load, and whether the figures hold.",
+    "sweep": "Measure variants of a config, one after another.",
     "compare": "Compare two benches: what differs, in settings and figures.",
     "eval": "Compare the answers that each worker gives.",
     "metrics": "Print how Prometheus scrapes a deployment.",
@@ -42,7 +43,7 @@ COMMANDS = {
     "schema": "Print the config reference.",
     "completion": "Print the shell's completion script.",
 }
-MEASURED = ("bench", "compare", "eval", "metrics", "profile", "top")  # in launcher.measure
+MEASURED = ("bench", "compare", "eval", "metrics", "profile", "sweep", "top")  # in launcher.measure
 HIDDEN = {"job": "What a job's script calls."}
 HOMES = {**dict.fromkeys(("init", "configs"), "begin"), **dict.fromkeys(MEASURED, "measure.commands")}
 

@@ -17,7 +17,7 @@ class Point:
     """One load. Lengths are in tokens; `rate` is in requests a second, else `concurrency` are kept in flight.
 
     `spread` is the standard deviation of both lengths as a share of them; 0: all are the same. With `trace`, a file of
-    requests with times, lengths and load are the file's.
+    requests with times, lengths and load are the file's. `variant` names the deployment where there are several.
     """
 
     concurrency: int | None = None
@@ -27,14 +27,14 @@ class Point:
     spread: float = 0.0
     requests: int = 0
     trace: str | None = None
+    variant: str = ""
 
     @property
     def key(self) -> str:
         """A short name, good for a folder: `c16-i1024-o128`."""
-        if self.trace:
-            return "trace"
         load = f"c{self.concurrency}" if self.rate is None else f"r{self.rate:g}"
-        return f"{load}-i{self.prompt_tokens}-o{self.output_tokens}"
+        name = "trace" if self.trace else f"{load}-i{self.prompt_tokens}-o{self.output_tokens}"
+        return f"{self.variant} {name}" if self.variant else name
 
     @property
     def load(self) -> str:

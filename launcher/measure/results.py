@@ -54,7 +54,21 @@ def to_csv(results: Sequence[Result]) -> str:
 
 
 def show(results: Sequence[Result], console: Console) -> None:
-    """80 columns: figures of every point, then why points are invalid."""
+    """80 columns: figures of every point, a table for each variant, then why points are invalid."""
+    for variant in dict.fromkeys(r.point.variant for r in results):
+        if variant:
+            console.print(variant, style="bold", markup=False, highlight=False)
+        _table([r for r in results if r.point.variant == variant], console)
+    for r in results:
+        if r.figures.goodput is not None:
+            kept = f"{r.figures.goodput:.3g} of {r.figures.request_rate:.3g} requests/s keep the SLO"
+            console.print(f"{r.point.key}: {kept}", markup=False, highlight=False)
+    for r in results:
+        for problem in r.problems:
+            console.print(f"{r.point.key} is invalid: {problem}", markup=False, highlight=False, style="red")
+
+
+def _table(results: Sequence[Result], console: Console) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -72,13 +86,6 @@ def show(results: Sequence[Result], console: Console) -> None:
         mark = Text("valid", style="green") if r.valid else Text("INVALID", style="bold red")
         table.add_row(r.point.load, f"{r.point.prompt_tokens}>{r.point.output_tokens}", *rates, *times, mark)
     console.print(table)
-    for r in results:
-        if r.figures.goodput is not None:
-            kept = f"{r.figures.goodput:.3g} of {r.figures.request_rate:.3g} requests/s keep the SLO"
-            console.print(f"{r.point.key}: {kept}", markup=False, highlight=False)
-    for r in results:
-        for problem in r.problems:
-            console.print(f"{r.point.key} is invalid: {problem}", markup=False, highlight=False, style="red")
 
 
 def number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from launcher.measure import compare, greedy, pareto, results
+from launcher.base.errors import InputError
+from launcher.measure import compare, greedy, pareto, results, variants
 from launcher.measure.bench import Result
 from launcher.measure.metrics import Metrics
 from launcher.measure.page import page
@@ -250,6 +253,34 @@ def test_two_benches_are_compared() -> None:
     assert (found["output_rate_gpu"].better, round(found["output_rate_gpu"].share, 3)) == (True, 0.1)
     assert found["output_rate_user"].better is False
     assert found["ttft p50"].better is None
+
+
+def test_variants_are_a_grid(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(
+        "config: c.yaml\ngrid: {decode.workers: [1, 2]}\nvariants: [{mocker.speedup-ratio: 5}]\n"
+        "bench: {concurrency: [1, 8]}\n"
+    )
+    plan = variants.read(file)
+    assert [v.name for v in plan.variants] == ["speedup-ratio=5,workers=1", "speedup-ratio=5,workers=2"]
+    assert plan.variants[1].sets == ("mocker.speedup-ratio=5", "decode.workers=2")
+    assert (plan.config, plan.bench) == (str(tmp_path / "c.yaml"), ("--concurrency=1,8",))
+    file.write_text("config: c.yaml\ngrid: [1]\n")
+    with pytest.raises(InputError, match="grid is a mapping"):
+        variants.read(file)
+
+
+def test_results_of_variants_are_read_back(tmp_path: Path) -> None:
+    plan = variants.Plan("c", (variants.Variant("w=1", ()), variants.Variant("w=2", ())), ())
+    (tmp_path / "w=1").mkdir()
+    made = results.to_dict([result(100, 0.01), result(50, 0.01, valid=False, concurrency=2)], {})
+    (tmp_path / "w=1" / "bench.json").write_text(json.dumps(made))
+    found = variants.collect(plan, tmp_path)
+    assert [(r.point.key, r.valid) for r in found] == [("w=1 c1-i64-o16", True), ("w=1 c2-i64-o16", False)]
+    assert found[0].figures.ttft[50] == result(100, 0.01).figures.ttft[50]
+    out = io.StringIO()
+    results.show(found, Console(file=out, width=80))
+    assert "w=1 c2-i64-o16 is invalid: it was not" in out.getvalue()
 
 
 def test_prompts_are_the_same_in_every_run() -> None:
