@@ -127,6 +127,7 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "sgl-launch bench demo --concurrency 1,8,32 --prompt-tokens 1024 --output-tokens 128 --slo ttft=0.5": Parsed(
         "needs aiperf (1 GB)"
     ),
+    "sgl-launch sweep grid.yaml --cluster local": Parsed("takes minutes, and needs aiperf"),
     "sgl-launch compare runs/demo-17/bench/1 runs/demo-18/bench/1": Parsed("needs two benches"),
     "sgl-launch profile demo --group decode-0 --steps 10 --load": Parsed("the mocker has no profiler"),
     "sgl-launch eval demo": Parsed("the mocker's answers are random; tests/measure compares some"),
