@@ -119,7 +119,8 @@ def show(found: Sequence[Result], facts: dict[str, Any], folder: Path, as_json: 
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 80, no_color=not terminal)
     gpus = f", {facts['gpus']} GPUs" if facts["gpus"] else ""
-    console.print(f"{facts['model']} at {facts['address']}{gpus}", markup=False, highlight=False)
+    where = f" at {facts['address']}" if facts["address"] else ""
+    console.print(f"{facts['model']}{where}{gpus}", markup=False, highlight=False)
     results.show(found, console)
     for line in pareto.lines(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

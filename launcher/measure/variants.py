@@ -93,10 +93,11 @@ def run(plan: Plan, folder: Path, submit: Sequence[str], say: Any) -> list[tuple
 
 def _one(program: str, plan: Plan, variant: Variant, place: Path, runs: Path, submit: Sequence[str]) -> str | None:
     def call(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([program, *words, "--runs", str(runs)], capture_output=True, text=True)
+        return subprocess.run([program, *words], capture_output=True, text=True)
 
     before = set(runs.glob("*/")) if runs.exists() else set()
-    sets = [word for value in variant.sets for word in ("--set", value)]
+    values = (f"runs={json.dumps(str(runs.resolve()))}", *variant.sets)
+    sets = [word for value in values for word in ("--set", value)]
     submitted = call("submit", plan.config, *submit, *sets, "--wait", "ready", "--parsable")
     new = [p for p in set(runs.glob("*/")) - before if (p / "plan.json").exists()]
     if not new:

@@ -33,7 +33,7 @@ def command(file: Path, out: Path | None, cluster: Cluster, as_json: bool) -> No
     found = variants.collect(plan, folder)
     failed = {v.name: why for v, why in outcome if why}
     facts = {
-        "name": file.stem, "model": plan.config, "address": f"{len(plan.variants)} variants", "gpus": None,
+        "name": file.stem, "model": plan.config, "address": None, "gpus": None,
         "failed": failed,
     }  # fmt: skip
     report.write(found, facts, folder)
