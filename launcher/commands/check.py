@@ -32,7 +32,7 @@ def command(
     no_slurm: bool,
     as_json: bool,
 ) -> None:
-    """Say all that is wrong with CONFIG, with file, line and column.
+    """Report every problem in CONFIG, with file, line and column.
 
     Errors stop a deployment (exit status 2), warnings may be meant (exit status 0).
     """

@@ -25,7 +25,7 @@ from launcher.run.find import find_run, is_run
 def command(
     target: str, sets: tuple[str, ...], cluster: Cluster, timeout: float | None, as_json: bool, runs: Path
 ) -> None:
-    """Look whether the nodes have what CONFIG needs: GPUs, model, image, limits, disk, network, ports.
+    """Check that the nodes have what CONFIG needs: GPUs, model, image, limits, disk, network, ports.
 
     Then whether they reach each other as its workers will: an all-reduce in each worker group, NIXL
     transfers between prefill and decode. Takes nodes for a minute or so, as CONFIG would; for a JOB that

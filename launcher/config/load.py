@@ -20,7 +20,7 @@ from launcher.config.site import mapping_of, printable, short, site_files, site_
 from launcher.config.yamlpos import KeyPath, parse
 
 _MESSAGES = {
-    "missing": "this key is needed",
+    "missing": "required key is missing",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "float_type": "must be a number",

@@ -23,16 +23,16 @@ def not_to_be_set(name: str) -> str:
     if not ENV_NAME.fullmatch(name):
         return "not the name of an environment variable (letters, digits and _)"
     if name in SCRIPT_NAMES or _WORKER_NAMES.match(name):
-        return "not to be set here: the job script sets it"
+        return "can't be set here: the job script sets it"
     if name in _BASH_NAMES:
-        return "not to be set here: bash lets nobody set it"
+        return "can't be set here: bash lets nobody set it"
     return ""
 
 
 def not_a_secret(name: str) -> str:
     """Why `env_from` may not name this variable; empty if it may. The script itself gets those: without
     its own PATH it would find no program."""
-    return not_to_be_set(name) or ("not to be set here: the job script needs its own" if name == "PATH" else "")
+    return not_to_be_set(name) or ("can't be set here: the job script needs its own" if name == "PATH" else "")
 
 
 def self_references(name: str, value: str) -> list[tuple[int, int]]:

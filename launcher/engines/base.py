@@ -106,19 +106,19 @@ class Engine(Protocol):
 
 # The launcher gives these out itself: setting one is an error that names the better place.
 OWNED_FLAGS = {
-    "dist-init-addr": "given out by the launcher: the address of the worker's rank 0",
-    "nccl-init-addr": "given out by the launcher, as dist-init-addr",
+    "dist-init-addr": "sgl-launch sets it to the address of the worker's rank 0",
+    "nccl-init-addr": "sgl-launch sets it, as dist-init-addr",
     "nnodes": "follows from tp-size x pp-size and slurm.gpus_per_node",
-    "node-rank": "given out by the launcher on each node",
-    "host": "given out by the launcher: each node's address on network.interface",
-    "nccl-port": "given out by the launcher from the job's ports",
-    "port": "given out by the launcher; clients use frontend.port",
+    "node-rank": "sgl-launch assigns it on each node",
+    "host": "sgl-launch gives each node's address on network.interface",
+    "nccl-port": "sgl-launch takes it from the job's ports",
+    "port": "sgl-launch sets it; clients use frontend.port",
     "disaggregation-mode": "follows from the role (prefill, decode or aggregated)",
     "disaggregation-bootstrap-port": "set ports.bootstrap instead",
     "model-path": "set model.path instead",
     "model": "set model.path instead",
     "served-model-name": "set model.served_name instead",
-    "base-gpu-id": "given out by the launcher: each worker sees its own GPUs only",
+    "base-gpu-id": "sgl-launch sets it: each worker sees its own GPUs only",
 }
 # Of the frontends: Dynamo's and the router's name for one thing.
 OWNED_FRONTEND_FLAGS = dict.fromkeys(("http-port", "port"), "set frontend.port instead")
@@ -129,7 +129,7 @@ def owned_problems(config: Config, source: Source) -> list[Problem]:
     given = [(name, role.args, OWNED_FLAGS) for name, role in config.roles.items()]
     given.append(("frontend", config.frontend.args, OWNED_FRONTEND_FLAGS))
     return [
-        source.problem(f"not to be set here: {owned[name]}", section, "args", _written(source, section, name))
+        source.problem(f"can't be set here: {owned[name]}", section, "args", _written(source, section, name))
         for section, args, owned in given
         for name in args
         if name in owned

@@ -82,7 +82,7 @@ def _mapping_problems(mapping: Slurm | RoleSlurm, source: Source, *at: str) -> l
         name = key.replace("_", "-")
         if name in OWNED_OPTIONS:
             reason = OWNED_OPTIONS[name].replace("slurm.", f"{'.'.join(at)}.")
-            message = f"not to be set here: {reason}"
+            message = f"can't be set here: {reason}"
         elif name in WHOLE_JOB and len(at) > 1:
             message = f"belongs to the whole job, not to the nodes of one role; set slurm.{key} instead"
         elif name not in SBATCH_OPTIONS:

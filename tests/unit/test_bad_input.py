@@ -39,8 +39,8 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
     ),
     "unknown key, not printable": (BASE + '"a\\e[31m": 1\n', [f"5:1: a\\x1b[31m: unknown key; {TOP}"]),
     "number as a key": (BASE + "1: x\n", [f"5:1: 1: unknown key; {TOP}"]),
-    "missing keys": ("engine: dynamo\n", ["1:1: name: this key is needed", "1:1: model: this key is needed"]),
-    "missing nested key": (BASE.replace("{path: /m}", "{}"), ["2:1: model.path: this key is needed"]),
+    "missing keys": ("engine: dynamo\n", ["1:1: name: required key is missing", "1:1: model: required key is missing"]),
+    "missing nested key": (BASE.replace("{path: /m}", "{}"), ["2:1: model.path: required key is missing"]),
     # types
     "text for a number": (
         BASE.replace("prefill: {", "prefill: {workers: two, "),
@@ -174,8 +174,8 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
     "launcher's flags": (
         BASE.replace("decode: {args: {tp-size: 8}}", "decode:\n  args:\n    nnodes: 2\n    dist_init_addr: x"),
         [
-            "6:5: decode.args.nnodes: not to be set here: follows from tp-size x pp-size and slurm.gpus_per_node",
-            "7:5: decode.args.dist_init_addr: not to be set here: given out by the launcher: the address of the "
+            "6:5: decode.args.nnodes: can't be set here: follows from tp-size x pp-size and slurm.gpus_per_node",
+            "7:5: decode.args.dist_init_addr: can't be set here: sgl-launch sets it to the address of the "
             "worker's rank 0",
         ],
     ),
@@ -199,8 +199,8 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
             "7:3: env.C: must be a text, a number, true or false, not a list",
             "8:3: env.D: must be a text, a number, true or false, not empty",
             "9:3: env.E: must be one line of text without control characters",
-            "10:3: env.RANK: not to be set here: the job script sets it",
-            "11:3: env.UID: not to be set here: bash lets nobody set it",
+            "10:3: env.RANK: can't be set here: the job script sets it",
+            "11:3: env.UID: can't be set here: bash lets nobody set it",
         ],
     ),
     "environment as a list": (BASE + "env: [A=1]\n", ["5:1: env: must be a mapping (key: value), not ['A=1']"]),
@@ -216,9 +216,9 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
     "launcher's options of sbatch": (
         BASE + "slurm:\n  nodes: 4\n  job_name: x\n  gpus-per-node: 4\n",
         [
-            "6:3: slurm.nodes: not to be set here: follows from the workers and their sizes",
-            "7:3: slurm.job_name: not to be set here: set name instead",
-            "8:3: slurm.gpus-per-node: not to be set here: set slurm.gpus_per_node instead",
+            "6:3: slurm.nodes: can't be set here: follows from the workers and their sizes",
+            "7:3: slurm.job_name: can't be set here: set name instead",
+            "8:3: slurm.gpus-per-node: can't be set here: set slurm.gpus_per_node instead",
         ],
     ),
     "option of sbatch in two spellings": (
@@ -258,7 +258,7 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
     "all at once": (
         BASE.replace("tp-size: 8", "tp-size: 12") + "slurm: {nodes: 1}\ncontainer: {image: i}\n",
         [
-            "5:9: slurm.nodes: not to be set here: follows from the workers and their sizes",
+            "5:9: slurm.nodes: can't be set here: follows from the workers and their sizes",
             "6:13: container.image: say how it is started: container.runtime is pyxis, apptainer or docker",
             f"3:18: prefill.args.tp-size: a prefill worker takes 12 GPUs, which {NODES_OF_8}",
             f"4:17: decode.args.tp-size: a decode worker takes 12 GPUs, which {NODES_OF_8}",
@@ -307,7 +307,7 @@ def test_a_right_config_is_submitted(cli: Cli, nothing_submitted: Path) -> None:
         ("prefill.workers=", "prefill.workers: must be a whole number, not empty"),
         ("prefill=2", "prefill: must be a mapping (key: value), not 2"),
         ("name={a", "name: not valid YAML: did not find expected ',' or '}'"),
-        ("prefill.args.nnodes=2", "prefill.args.nnodes: not to be set here: follows from tp-size x pp-size and "
+        ("prefill.args.nnodes=2", "prefill.args.nnodes: can't be set here: follows from tp-size x pp-size and "
          "slurm.gpus_per_node"),
         ("prefill.args.tp-size=12", f"prefill.args.tp-size: a prefill worker takes 12 GPUs, which {NODES_OF_8}"),
         ("prefill.args={tp-size: 8, tp_size: 4}",

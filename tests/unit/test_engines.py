@@ -249,7 +249,7 @@ def test_flags_that_are_the_launchers_own(name: str, spelling: str) -> None:
     with pytest.raises(InputError) as error:
         plan_of(f"name: t\nmodel: {{path: /m}}\naggregated:\n  args:\n    {spelling.format(name)}: 1\n")
     (problem,) = error.value.problems
-    assert problem.message == f"not to be set here: {OWNED_FLAGS[name]}"
+    assert problem.message == f"can't be set here: {OWNED_FLAGS[name]}"
     assert str(problem.place) == "c.yaml:5:5"
 
 

@@ -108,9 +108,9 @@ def test_options_of_the_whole_job(option: str) -> None:
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ("nodes: 3", "nodes: not to be set here: follows from the workers and their sizes"),
+        ("nodes: 3", "nodes: can't be set here: follows from the workers and their sizes"),
         ("gpus_per_node: 8, gres: 'gpu:4'", "gres: gpu:4 asks for 4 GPUs a node, and gpus_per_node is 8"),
-        ("job_name: x", "job_name: not to be set here: set name instead"),
+        ("job_name: x", "job_name: can't be set here: set name instead"),
         ("partitoin: x", "partitoin: not an option of sbatch; did you mean 'partition'?"),
         ("constraint: [a]", "constraint: must be one value, or true for an option without one"),
         ("gpus_per_node: 0", "gpus_per_node: must be 1 or more, not 0"),
