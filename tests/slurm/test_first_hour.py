@@ -50,6 +50,8 @@ class User:
 
     def does(self, line: str, timeout: float = 120) -> str:
         done = self(line, timeout)
+        if done.returncode == 1 and "serves but is not warm" in done.stderr:
+            return done.stdout + done.stderr  # a busy machine: the page says so
         assert done.returncode == 0, f"{self.name}: {line}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
