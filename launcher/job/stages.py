@@ -143,7 +143,7 @@ class Stages:
             child.close()
         if code:
             why = said[-1].removeprefix("sgl-launch: ")
-            raise WorkError(f"preflight failed: {why}; see {self.run.path}/preflight.txt")
+            raise WorkError(f"{why}; see {self.run.path}/preflight.txt")
 
     def _make_keys(self) -> None:
         from launcher.job.keys import make_keys
