@@ -30,6 +30,7 @@ def first_token(folder: Path) -> float:
     job = done.stdout.strip()
     try:
         endpoint = json.loads((folder / f"runs/demo-{job}/endpoint.json").read_text())
+        key = (folder / f"runs/demo-{job}/secrets/endpoint-key").read_text()
         body = {
             "model": endpoint["model"],
             "messages": [{"role": "user", "content": "hello"}],
@@ -39,7 +40,7 @@ def first_token(folder: Path) -> float:
         request = urllib.request.Request(
             f"{endpoint['url']}/v1/chat/completions",
             json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
+            {"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
             for line in answer:

@@ -24,6 +24,7 @@ COMMANDS = {
     "convert": "Turn a Dynamo service file or an srt-slurm recipe into a config.",
     "warmup": "Warm a deployment with requests, or build its kernels.",
     "cache": "Show, check and prune the archives of built kernels.",
+    "endpoint": "Print a deployment's address, and the key that clients send.",
     "chat": "Ask a deployment one question and stream the answer.",
     "status": "Show a job's stage, groups and endpoint.",
     "logs": "Show a job's logs.",

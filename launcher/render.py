@@ -164,7 +164,7 @@ def _comment(value: Any) -> _Quoted:
 def _variables(plan: Plan, launcher: str) -> dict[str, Any]:
     config = plan.config
     slurm = plan.cluster == "slurm"
-    worker_env, roles = _shared_env(plan)
+    common_env, worker_env, roles = _shared_env(plan)
     kernels = config.warmup.kernels if config.warmup.kernels.cache_dir else None
     return {
         "version": __version__,
@@ -178,7 +178,9 @@ def _variables(plan: Plan, launcher: str) -> dict[str, Any]:
         "has_keys": secured(config) and bool(plan.services or config.services.where == "external"),
         "keys": config.services.keys if config.services.where == "external" else Ref("${RUN}/secrets"),
         "key_env": key_paths(config),
+        "common_env": common_env,
         "worker_env": worker_env,
+        "frontend_env": {k: v for k, v in plan.frontend.env.items() if k not in common_env},
         "roles": roles,
         "kernels": kernels,
         "processes": processes(plan),
@@ -190,17 +192,23 @@ def processes(plan: Plan) -> list[str]:
     """What the script can become: its functions, by name."""
     names = [*plan.services, *(role.name for role in plan.roles)]
     names += ["frontend"] if plan.frontend.argv else []
-    names += ["balancer"] if plan.balancer else []
+    names += ["front"] if plan.fronts else []
+    names += ["named_keys"] if plan.fronts and plan.config.security.endpoint_keys else []
     names += ["kernels"] if plan.config.warmup.kernels.cache_dir else []
     return names
 
 
-def _shared_env(plan: Plan) -> tuple[dict[str, Word], list[tuple[RolePlan, dict[str, Word]]]]:
-    """The environment that all roles have alike, and what each has beyond it."""
+def _shared_env(
+    plan: Plan,
+) -> tuple[dict[str, Word], dict[str, Word], list[tuple[RolePlan, dict[str, Word]]]]:
+    """The environment that workers and frontends have alike, what all workers have alike beyond it, and what each role
+    has beyond that."""
     first, *others = [role.command.env for role in plan.roles]
     shared = {k: v for k, v in first.items() if all(k in env and env[k] == v for env in others)}
     own = [{k: v for k, v in role.command.env.items() if k not in shared} for role in plan.roles]
-    return shared, list(zip(plan.roles, own, strict=True))
+    common = {k: v for k, v in shared.items() if plan.frontend.env.get(k) == v}
+    worker = {k: v for k, v in shared.items() if k not in common}
+    return common, worker, list(zip(plan.roles, own, strict=True))
 
 
 def _plan_json(plan: Plan) -> str:

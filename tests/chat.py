@@ -1,6 +1,6 @@
 """Ask a deployment one streamed chat question, and print what came back as one JSON object.
 
-    python chat.py http://10.0.0.1:8000 MODEL
+    OPENAI_API_KEY=KEY python chat.py http://10.0.0.1:8000 MODEL
 
 Standard library only, so that it runs on any node. Exit status 1 with the server's words when the
 answer is not a whole one.
@@ -9,6 +9,7 @@ answer is not a whole one.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -17,9 +18,10 @@ from typing import Any
 TOKENS = 12
 
 
-def ask(url: str, model: str, timeout: float = 20) -> dict[str, Any]:
+def ask(url: str, model: str, timeout: float = 20, key: str = "") -> dict[str, Any]:
     """The answer: its `text`, how many `pieces` it came in, and the `prefill` and `decode`
     workers' ids as Dynamo's frontend named them. Raises OSError or ValueError."""
+    key = key or os.environ.get("OPENAI_API_KEY", "")
     body = {
         "model": model,
         "messages": [{"role": "user", "content": "Say something about lighthouses."}],
@@ -30,7 +32,7 @@ def ask(url: str, model: str, timeout: float = 20) -> dict[str, Any]:
     request = urllib.request.Request(
         f"{url}/v1/chat/completions",
         data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
     )
     text, pieces, done = "", 0, False
     workers: dict[str, int] = {}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 # Blocks lie below Linux's ephemeral ports (net.ipv4.ip_local_port_range starts at 32768).
 FIRST, LAST = 20000, 32767
 
-SERVICES = {"nats": 0, "etcd": 1, "etcd_peer": 2, "frontend": 3}
+# `front` is the port that clients use, `frontend` the one behind it
+SERVICES = {"nats": 0, "etcd": 1, "etcd_peer": 2, "frontend": 3, "front": 5}
 # With DP attention SGLang takes dist-init's port and those up to 13 above it (0.5.16 and 0.5.23,
 # PortArgs.init_new). `http` is SGLang's own server, `rpc` Dynamo's request plane, `system` its health.
 GROUP = {"dist_init": 0, "bootstrap": 14, "system": 15, "rpc": 16, "http": 17, "nccl": 18}

@@ -14,6 +14,7 @@ import click
 from launcher.base.errors import WorkError
 from launcher.base.terminal import visible
 from launcher.commands.options import as_input_error, complete_job, runs_option
+from launcher.front.keys import key_of_environment
 from launcher.run.folder import RunFolder
 
 
@@ -34,12 +35,13 @@ def command(target: str | None, message: str, max_tokens: int, model: str | None
         endpoint = run.endpoint()
         if endpoint is None:
             raise WorkError(f"{run.path.name} is not ready; see `sgl-launch status {run.job_id}`")
-        address, model = endpoint.url, model or endpoint.model
+        address, model, key, ca = endpoint.url, model or endpoint.model, run.keys().endpoint, endpoint.ca
         names = _names(run)
     else:
         with as_input_error(AddressError):
             address = parse_address(target or "")
-    asyncio.run(_chat(address, model, message, max_tokens, names))
+        key, ca = key_of_environment(address), None
+    asyncio.run(_chat(address, key, ca, model, message, max_tokens, names))
 
 
 def _names(run: RunFolder) -> dict[int, str]:
@@ -51,16 +53,23 @@ def _names(run: RunFolder) -> dict[int, str]:
     return {instance: group for instance, group in found.items() if group}
 
 
-async def _chat(address: str, model: str | None, message: str, max_tokens: int, names: dict[int, str]) -> None:
+async def _chat(
+    address: str, key: str | None, ca: str | None, model: str | None, message: str, max_tokens: int,
+    names: dict[int, str],
+) -> None:  # fmt: skip
     import aiohttp
+
+    from warmup.requests.session import open_session
 
     begin = time.monotonic()
     first: float | None = None
     workers: dict[str, Any] = {}
     try:
-        async with aiohttp.ClientSession() as session:
+        async with open_session(key, ca) as session:
             if model is None:
                 async with session.get(f"{address}/v1/models") as answer:
+                    if answer.status != 200:
+                        raise WorkError(f"{address}: HTTP {answer.status}: {visible(await answer.text())}")
                     listed = (await answer.json()).get("data") or []
                 if not listed:
                     raise WorkError(f"{address} serves no model yet")

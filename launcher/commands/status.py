@@ -97,6 +97,7 @@ def head(status: Status) -> list[str]:
         lines.append(f"expected start: {start}")
     if status.endpoint:
         lines.append(f"endpoint {status.endpoint}  model {status.model}")
+        lines.append(f"         {status.guard}")
     if status.tunnel:
         lines.append(f"from another machine: {status.tunnel}")
     if status.security and status.services:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from launcher.commands.options import as_input_error, cluster_option, complete_job, json_option, runs_option, set_option
+from launcher.front.keys import key_of_environment
 from launcher.plan.model import Cluster
 
 
@@ -88,7 +89,7 @@ def command(
     from warmup.requests import AddressError, Axes, Options, run
     from warmup.requests.show import Live, show
 
-    options, expected, address = Options(), None, target or ""
+    options, expected, address, key, ca = Options(), None, target or "", None, None
     folder = run_or_address(target, runs)
     if folder is not None:
         from launcher.job.warm import options_from_plan
@@ -97,12 +98,17 @@ def command(
         deployment = read_deployment(folder)
         options, expected = options_from_plan(deployment.plan), expected_workers(deployment)
         address, model = deployment.endpoint, model or deployment.model
+        key, ca = deployment.keys.endpoint, deployment.ca
     old = options.sizing.axes
     axes = Axes(prompt_tokens or old.prompts, concurrency or old.concurrencies, output_tokens or old.outputs)
     sizing = replace(options.sizing, axes=axes)
     options = replace(options, sizing=sizing, time_limit=timeout or options.time_limit)
     with as_input_error(AddressError), Live() as live:
-        report = run(address, model=model, options=options, expected_workers=expected, progress=live)
+        if folder is None:
+            key = key_of_environment(address)
+        report = run(
+            address, model=model, options=options, expected_workers=expected, progress=live, api_key=key, ca_file=ca
+        )
     if folder is not None:
         # the job's own sweep, the first and cold one, stays what it is
         file = folder.next_sweep()

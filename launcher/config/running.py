@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from launcher.config.fields import Seconds
+from launcher.config.fields import Seconds, Text
 
 
 class Part(BaseModel):
@@ -57,9 +57,39 @@ class LogFiles(Part):
     )
 
 
-class Security(Part):
-    """Who may connect to NATS and etcd."""
+def _off(value: Any) -> Any:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
 
+
+class TlsFiles(Part):
+    """The site's own certificate for the endpoint."""
+
+    cert: Text = Field(description="Certificate and its chain (PEM), as the job's first node sees it.")
+    key: Text = Field(description="Its private key (PEM).")
+    name: Text | None = Field(
+        default=None, description="Host name of the certificate that clients use; the first node's when not given."
+    )
+
+
+class Security(Part):
+    """Who may connect to the endpoint, to NATS and to etcd."""
+
+    endpoint: Literal["key", "open"] = Field(
+        default="key",
+        description="`key`: clients send the job's own key (`sgl-launch endpoint JOB --env` prints it). "
+        "`open`: whoever reaches the port may use the inference API; everything else needs the admin key even then.",
+    )
+    endpoint_keys: Text | None = Field(
+        default=None,
+        description="File of further keys, a line `NAME:SHA256` each (SHA-256 of the key, in hex), as the job's first "
+        "node sees it. Read again within seconds when it changes; the log names the key of each request.",
+    )
+    tls: Annotated[Literal["off", "job"] | TlsFiles, BeforeValidator(_off)] = Field(
+        default="off",
+        description="TLS at the endpoint. `job`: by the job's own authority, whose certificate "
+        "`sgl-launch endpoint JOB --ca` prints the path of. `{cert: FILE, key: FILE}`: by the site's certificate.",
+    )
     services: Literal["secured", "open"] = Field(
         default="secured",
         description="`secured`: each job makes its own keys. etcd talks TLS and takes only clients "

@@ -117,19 +117,20 @@ class SplitRole(Role):
 class Frontend(Part):
     """The OpenAI-compatible address that clients talk to."""
 
-    port: AutoPort = Field(default=8000, description="HTTP port, or `auto`.")
+    port: AutoPort = Field(
+        default=8000, description="Port of the endpoint, or `auto`. Frontends themselves take ports of the job's block."
+    )
     router_mode: Text | None = Field(
         default=None, description="How requests are spread: `round-robin`, `random`, `kv`, ..."
     )
     replicas: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1,
         description="How many frontends: one on each of the first nodes of the plan, so at most as many as it has "
-        "(on this machine its nodes are counted too). endpoint.json lists them all.",
+        "(on this machine its nodes are counted too). They answer at one address, which hands each request to the "
+        "frontend that has the fewest.",
     )
     one_address: bool = Field(
-        default=False,
-        description="Several frontends answer at one address: on the first node, `port` hands each connection "
-        "to the frontend that has the fewest. The frontends themselves take ports of the job's block.",
+        default=False, description="Without effect: frontends always answer at one address, on the first node."
     )
     args: Flags = Field(default_factory=dict, description="Further flags of the frontend.")
     env: Env = Field(default_factory=dict, description="Environment of the frontend.")

@@ -6,7 +6,7 @@ from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Section, leaves
 
 _NO_WORKERS = "the resources give this role no workers"
-_ONE = "one frontend is written; frontend.replicas and frontend.one_address make more, without nginx"
+_ONE = "one frontend is written; frontend.replicas makes more, without nginx"
 _SERVING = "a load is not part of a deployment; send it to the frontend's address"
 _IMAGE = "what the image holds is used as it is"
 _WATCH = "sgl-launch does not collect this"

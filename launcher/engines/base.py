@@ -11,6 +11,7 @@ from launcher.base.errors import Problem
 from launcher.base.portnames import Offset
 from launcher.base.words import Ref, Word, names
 from launcher.config import Config, Source
+from launcher.front.owned import OWNED_FRONTEND_ENV, OWNED_FRONTEND_FLAGS, OWNED_SERVER_FLAGS
 from launcher.config.schema import Role
 
 
@@ -84,6 +85,9 @@ class Engine(Protocol):
     """Path at a worker's HTTP port that answers 200 once it can serve; None when workers register
     in etcd instead; empty when only an answer through the frontend tells."""
 
+    routes: tuple[str, ...]
+    """Paths of the frontend that clients may use (launcher.front.routes); an engine without it has OPENAI's."""
+
     def problems(self, config: Config, source: Source) -> list[Problem]:
         """Mistakes that only this engine can see."""
 
@@ -98,7 +102,8 @@ class Engine(Protocol):
         """NATS and etcd, by name; may refer to SCRATCH, NODE_ADDR and the services' ports."""
 
     def frontend(self, context: Context) -> Command:
-        """What answers clients at FRONTEND_PORT; may refer to its workers by `Worker.url`.
+        """What answers requests at FRONTEND_PORT of 127.0.0.1, where the front (launcher.front) hands them on; may
+        refer to its workers by `Worker.url`.
 
         No words: the first worker's rank 0 answers them itself.
         """
@@ -120,20 +125,26 @@ OWNED_FLAGS = {
     "served-model-name": "set model.served_name instead",
     "base-gpu-id": "sgl-launch sets it: each worker sees its own GPUs only",
 }
-# Of the frontends: Dynamo's and the router's name for one thing.
-OWNED_FRONTEND_FLAGS = dict.fromkeys(("http-port", "port"), "set frontend.port instead")
 
 
 def owned_problems(config: Config, source: Source) -> list[Problem]:
     """One problem for each flag that the launcher gives out itself."""
-    given = [(name, role.args, OWNED_FLAGS) for name, role in config.roles.items()]
+    given = [(name, role.args, {**OWNED_FLAGS, **OWNED_SERVER_FLAGS}) for name, role in config.roles.items()]
     given.append(("frontend", config.frontend.args, OWNED_FRONTEND_FLAGS))
-    return [
+    found = [
         source.problem(f"can't be set here: {owned[name]}", section, "args", _written(source, section, name))
         for section, args, owned in given
         for name in args
         if name in owned
     ]
+    given_env = (((), config.env), (("frontend",), config.frontend.env))
+    found += [
+        source.problem(f"can't be set here: {OWNED_FRONTEND_ENV[name]}", *section, "env", name)
+        for section, env in given_env
+        for name in env
+        if name in OWNED_FRONTEND_ENV
+    ]
+    return found
 
 
 def _written(source: Source, section: str, flag: str) -> str:

@@ -9,12 +9,14 @@ from launcher.config.schema import Role
 from launcher.engines import services
 from launcher.engines.base import Command, Context, flag_words, owned_problems, python
 from launcher.engines.sglang import PART, server_env, server_flags
+from launcher.front.routes import DYNAMO
 
 
 class DynamoEngine:
     """Implements launcher.engines.base.Engine."""
 
     health: str | None = None
+    routes = DYNAMO
 
     def problems(self, config: Config, source: Source) -> list[Problem]:
         return [*owned_problems(config, source), *services.service_problems(config, source)]
@@ -41,7 +43,8 @@ class DynamoEngine:
         # its own limit is 5 s; a drain that the job allows must not be cut short by it
         drain = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": str(int(config.timeouts.drain))}
         words = python(config, "-m", "dynamo.frontend", *flag_words(flags))
-        return Command(words, {**rpc_env(config), **drain, **front.env})
+        # a variable: a frontend that is too old for it starts all the same
+        return Command(words, {**rpc_env(config), **drain, **front.env, "DYN_HTTP_HOST": "127.0.0.1"})
 
 
 def rpc_env(config: Config) -> dict[str, Word]:

@@ -19,6 +19,7 @@ from launcher.config.schema import DynamoServe, Role
 from launcher.engines import services
 from launcher.engines.base import Command, Context, File, owned_problems
 from launcher.engines.sglang import server_env, server_flags
+from launcher.front.routes import DYNAMO
 
 SERVICE = {"prefill": "SGLangWorker", "aggregated": "SGLangWorker", "decode": "SGLangDecodeWorker"}
 PART = "[d]ynamo.sdk.cli.serve_dynamo"  # each service's process (cli/serving.py); it is not restarted
@@ -30,6 +31,7 @@ class DynamoServeEngine:
 
     # 0.3.2 opens a health port only with --service-name, so not on the head: a request must tell
     health: str | None = ""
+    routes = DYNAMO
 
     def problems(self, config: Config, source: Source) -> list[Problem]:
         found = [*owned_problems(config, source), *services.service_problems(config, source)]

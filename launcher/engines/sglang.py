@@ -11,6 +11,7 @@ from launcher.base.words import Ref, Word
 from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines.base import Command, Context, flag_words, owned_problems, python
+from launcher.front.routes import ROUTER
 
 # Titles of SGLang's own processes (setproctitle): schedulers, the data-parallel controller above them, detokenizers
 PART = "[s]glang::"
@@ -20,6 +21,7 @@ class SglangEngine:
     """Implements launcher.engines.base.Engine."""
 
     health: str | None = "/health"
+    routes = ROUTER
 
     def problems(self, config: Config, source: Source) -> list[Problem]:
         found = owned_problems(config, source)
@@ -55,10 +57,10 @@ class SglangEngine:
         else:
             words += ["--worker-urls", *(w.url for w in context.workers)]
         flags = {
-            "host": "0.0.0.0",
+            "host": "127.0.0.1",
             "port": Ref("${FRONTEND_PORT}"),
             # its metrics stand on a port of their own, 29000 unless it is given
-            "prometheus-host": Ref("${NODE_ADDR}"),
+            "prometheus-host": "127.0.0.1",
             "prometheus-port": Ref("${METRICS_PORT}"),
             # the router spells Dynamo's round-robin round_robin, and so on
             "policy": (config.frontend.router_mode or "").replace("-", "_") or None,

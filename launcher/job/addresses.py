@@ -7,6 +7,10 @@ from dataclasses import replace
 
 from launcher.base.errors import WorkError
 from launcher.base.portnames import Offset
+from launcher.engines import engine_for
+from launcher.front.files import Fronts, endpoint_url, write_configs
+from launcher.front.keys import Keys
+from launcher.front.routes import OPENAI
 from launcher.job.facts import choose_ports, claims_of, gpus_of
 from launcher.job.nodes import Nodes
 from launcher.job.steps import Place
@@ -26,6 +30,7 @@ class Addresses:
         self._plan, self._nodes, self._run, self._job_id = plan, nodes, run, job_id
         self.planned = Planned.read(to_json(plan))
         self._base = 0
+        self.keys = Keys()  # the endpoint's, once they are made: no question may wait for their files
 
     async def choose(self, number: int) -> dict[str, str]:
         """Choose the job's block of ports, starting from `number`, and claim it on every node; returns the variables
@@ -81,7 +86,21 @@ class Addresses:
     def deployment(self) -> Deployment:
         """Where everything is now: a group may have moved to a spare node."""
         addresses = {index: (place.host, place.address) for index, place in enumerate(self._nodes.places)}
-        return deployment_of(self.planned, addresses, self._placement(), self._run.path)
+        return deployment_of(self.planned, addresses, self._placement(), self._run.path, self.keys)
+
+    def write_front(self) -> None:
+        """The front's configs, into the folder of secrets."""
+        plan, config = self._plan, self._plan.config
+        fronts = Fronts(
+            names=tuple(front.name for front in plan.fronts),
+            addresses=tuple(place.address for place in self.places([front.node for front in plan.fronts])),
+            port=self._number(plan.service_ports["front"]),
+            frontends=tuple(self._number(f.ports["frontend"]) for f in plan.frontends),
+            gate=self._number(gate) if (gate := plan.fronts[0].gate) else None,
+        )
+        routes = getattr(engine_for(config), "routes", OPENAI)
+        secrets = self._run.path / "secrets"
+        write_configs(fronts, config.security, routes, secrets, self.keys, config.timeouts.drain)
 
     def write(self) -> None:
         """The files hosts, placement.json and targets.json."""
@@ -93,9 +112,12 @@ class Addresses:
         self._run.write_json("targets.json", file_sd(self.deployment, self._job_id))
 
     def _placement(self) -> dict[str, object]:
-        port = self._number(self._plan.service_ports["frontend"])
-        address = self._nodes.places[self._plan.head_node].address
-        return {"job_id": self._job_id, "port_base": self._base, "endpoint": f"http://{address}:{port}"}
+        plan = self._plan
+        place = self._nodes.places[plan.fronts[0].node if plan.fronts else plan.head_node]
+        tls = plan.config.security.tls
+        url = endpoint_url(tls, place.host, place.address, self._number(plan.service_ports["front"]))
+        ca = {"ca": str(self._run.path / "secrets" / "ca.pem")} if tls == "job" else {}
+        return {"job_id": self._job_id, "port_base": self._base, "endpoint": url, **ca}
 
     def _number(self, port: Offset) -> int:
         return port.fixed if port.fixed is not None else self._base + port.offset

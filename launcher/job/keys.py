@@ -25,18 +25,18 @@ _LIFETIME = datetime.timedelta(days=365)  # longer than any job
 _SKEW = datetime.timedelta(days=1)  # clocks of nodes differ
 
 
-def make_keys(folder: Path, addresses: Sequence[str], nats_tls: bool) -> None:
+def make_certificates(folder: Path, addresses: Sequence[str], nats_tls: bool) -> None:
     """Write ca.pem, server.pem/.key, client.pem/.key, nats-password and nats.conf.
 
-    The server's certificate holds for these IP addresses, for loopback and for SERVER_NAME. The folder is 0700 and each
-    file 0600 before its first byte. Raises FileExistsError when a key is there already.
+    The server's certificate holds for these IP addresses and host names, for loopback and for SERVER_NAME. The folder
+    is 0700 and each file 0600 before its first byte. Raises FileExistsError when a key is there already.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     # the authority's own key is not kept: nobody can add a client later
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = _unsigned("sgl-launch job CA", ca_key).add_extension(x509.BasicConstraints(True, None), critical=True)
     _write_certificate(folder / "ca.pem", ca, ca_key)
-    reached = [x509.IPAddress(ip_address(a)) for a in dict.fromkeys(["127.0.0.1", *addresses])]
+    reached = [_name(a) for a in dict.fromkeys(["127.0.0.1", *addresses])]
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.DNSName(SERVER_NAME), *reached])
     usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
     for name, title in (("server", "sgl-launch services"), ("client", "sgl-launch client")):
@@ -54,6 +54,13 @@ def make_keys(folder: Path, addresses: Sequence[str], nats_tls: bool) -> None:
         conf += f'tls {{ cert_file: "{folder}/server.pem", key_file: "{folder}/server.key", '
         conf += f'ca_file: "{folder}/ca.pem", verify: true }}\n'
     _write(folder / "nats.conf", conf.encode())
+
+
+def _name(address: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)
 
 
 def _unsigned(title: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 EVERY = 1.0  # seconds between an answer and the next question; more with more than a hundred parts
 ANSWER, AGAIN = 6.0, 2.0  # seconds that a part has to answer, and then once more
+FRONT_ANSWER = 2.0  # seconds that the front has for an answer of its own
 SLOW_ANSWER = 20.0  # the same for servers in Python, which a long prompt may hold up
 IDLE = 30.0  # seconds without a request, after which a worker gets one
 THROUGH = 60.0  # seconds that such a request may take: a kernel may have to be compiled
@@ -35,7 +36,7 @@ async def watch(parts: Sequence[Part], deployment_now: Callable[[], Deployment])
     from warmup.requests.session import open_session
 
     every = max(EVERY, len(parts) / 100)
-    async with open_session() as session:
+    async with open_session(None, deployment_now().ca) as session:
         questions = Questions(parts, deployment_now, session)
         try:
             await asyncio.gather(
@@ -96,7 +97,9 @@ class Questions:
             # not /health, for which it asks etcd
             number = [p.name for p in self._parts if p.kind == "frontend"].index(part.name)
             limit = SLOW_ANSWER if self._now().health == "" else ANSWER
-            return [(lambda: self._get(f"{self._now().endpoints[number]}/live"), limit)]
+            return [(lambda: self._ask_frontend(number), limit)]
+        if part.name == "front":
+            return [(self._ask_front, ANSWER)]
         if part.kind == "worker" and self._now().health is None:
             return [(lambda: self._get(_system(self._group(part)) + "/live"), ANSWER)]
         if part.kind == "worker" and self._now().health:
@@ -144,10 +147,21 @@ class Questions:
         except Exception:  # whether it answers is another question
             return ""
 
-    async def _get(self, url: str) -> None:
-        """Any status is an answer: a part that says it is not well still talks."""
-        async with self._session.get(url) as answer:
+    async def _ask_front(self) -> None:
+        async with self._session.head(self._now().endpoint) as answer:
             await answer.read()
+
+    async def _get(self, url: str, key: str | None = None) -> None:
+        """Any status is an answer: a part that says it is not well still talks."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with self._session.get(url, headers=headers) as answer:
+            await answer.read()
+
+    async def _ask_frontend(self, number: int) -> None:
+        """Through the front; one that does not answer itself tells nothing about the frontends behind it."""
+        now = self._now()
+        if await answers(self._ask_front, FRONT_ANSWER):
+            await self._get(f"{now.endpoints[number]}/live", now.keys.admin)
 
     async def _ask_etcd(self) -> None:
         def ask() -> None:

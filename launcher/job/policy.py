@@ -8,7 +8,7 @@ from typing import Literal
 
 from launcher.config.running import OnFailure
 
-Kind = Literal["worker", "service", "frontend", "balancer"]
+Kind = Literal["worker", "service", "frontend", "front"]
 Phase = Literal["starting", "serving", "stopping"]
 Action = Literal["fail", "restart", "requeue", "ignore"]
 
@@ -39,7 +39,7 @@ _TABLE: Mapping[Kind, Mapping[Phase, str]] = {
     "worker": {"starting": "fail", "serving": "policy", "stopping": "ignore"},
     "service": {"starting": "policy", "serving": "policy", "stopping": "ignore"},
     "frontend": {"starting": "fail", "serving": "policy", "stopping": "ignore"},
-    "balancer": {"starting": "restart", "serving": "restart", "stopping": "ignore"},
+    "front": {"starting": "restart", "serving": "restart", "stopping": "ignore"},
 }
 
 

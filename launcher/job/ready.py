@@ -49,7 +49,7 @@ async def wait_until_ready(deployment: Deployment, timeout: float, journal: Jour
         journal.say(f"a chat was answered at {deployment.endpoint} ({time.monotonic() - begin:.1f} s)")
         return
     ready: set[str] = set()
-    for endpoint in (*deployment.endpoints, *filter(None, [deployment.balancer])):
+    for endpoint in dict.fromkeys([*deployment.endpoints, deployment.endpoint]):
         left = timeout - (time.monotonic() - begin)
         text, names = await prove_at(endpoint, deployment, expected_workers(deployment), max(left, 1.0))
         # without Dynamo an answer does not name its workers: they are healthy, and answers come
@@ -159,11 +159,23 @@ async def wait_for_chat(deployment: Deployment, deadline: float) -> None:
     at `deadline` (monotonic seconds)."""
     from warmup.requests.session import open_session
 
-    async with open_session() as session:
+    async with open_session(deployment.keys.endpoint, deployment.ca) as session:
         while error := await _chat_error(session, deployment.endpoint, deployment.model):
             if time.monotonic() > deadline:
                 raise WorkError(f"{deployment.endpoint} answers no chat: {error}")
             await asyncio.sleep(0.5)
+
+
+async def wait_for_answer(deployment: Deployment, limit: float) -> None:
+    """Asks until the front answers, with whatever status. Raises WorkError after `limit` seconds."""
+    from warmup.requests.session import open_session
+
+    deadline = time.monotonic() + limit
+    async with open_session(None, deployment.ca) as session:
+        while (error := await health_error(session, deployment.endpoint, 2.0)) and not error.startswith("HTTP"):
+            if time.monotonic() > deadline:
+                raise WorkError(f"{deployment.endpoint} does not answer: {error}")
+            await asyncio.sleep(_EVERY)
 
 
 async def _chat_error(session: aiohttp.ClientSession, endpoint: str, model: str) -> str:
@@ -216,7 +228,10 @@ async def prove_at(
     cannot be told apart). Raises WorkError after `limit` seconds."""
     from warmup.requests import prove_async
 
-    proof = await prove_async(endpoint, deployment.model, expected_workers=workers, time_limit=limit, interval=_EVERY)
+    proof = await prove_async(
+        endpoint, deployment.model, expected_workers=workers, time_limit=limit, interval=_EVERY,
+        api_key=deployment.key_at(endpoint), ca_file=deployment.ca,
+    )  # fmt: skip
     if not proof.ready:
         raise WorkError(f"{endpoint}: {proof}")
     return str(proof), [w.name for w in proof.answered] if proof.told_apart else []

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from launcher.base.errors import WorkError
 from launcher.base.portnames import Offset
+from launcher.front.files import find_caddy
 from launcher.job import environment, kernels
 from launcher.job.child import Child
 from launcher.job.context import Job
@@ -17,7 +18,7 @@ from launcher.job.facts import stream_interface
 from launcher.job.liveness import watch
 from launcher.job.lost import GRACE, watch_registrations
 from launcher.job.part import Part
-from launcher.job.ready import prove_at, wait_until_ready
+from launcher.job.ready import prove_at, wait_for_answer, wait_until_ready
 from launcher.job.rejoin import bring_back
 from launcher.job.services import wait_for_services
 from launcher.job.warm import sweep_all
@@ -59,6 +60,8 @@ class Stages:
 
     async def run_all(self) -> None:
         plan, config = self.plan, self.config
+        if plan.fronts:
+            find_caddy(self.job.steps.base.get("PATH", os.defpath))
         soon = asyncio.create_task(asyncio.to_thread(_import_heavy))
         with self._stage("nodes"):
             await self._find_nodes()
@@ -71,22 +74,21 @@ class Stages:
         if plan.only_kernels:
             return
         await soon
-        if self.addresses.deployment.secrets == self.run.path / "secrets":
+        if plan.fronts:
             with self._stage("keys"):
                 await asyncio.to_thread(self._make_keys)
         services = self._start_services()
         with self._stage("workers"):
             for group in plan.groups:
                 self._start_worker(group)
-        if plan.frontend.argv:
-            with self._stage("frontend"):
-                self._start_frontends()
+        with self._stage("frontend"):
+            self._start_frontends()
         await services
         with self._stage("ready"):
             await wait_until_ready(self.addresses.deployment, config.timeouts.ready, self.journal)
             deployment = self.addresses.deployment
-            endpoint = {"url": deployment.endpoint, "urls": list(deployment.endpoints), "model": deployment.model}
-            self.run.write_json("endpoint.json", endpoint)
+            found = {"url": deployment.endpoint, "model": deployment.model, "ca": deployment.ca}
+            self.run.write_json("endpoint.json", found)
         for part in self.job.parts.values():
             part.in_service.set()
         self.job.phase = "serving"
@@ -146,14 +148,19 @@ class Stages:
             raise WorkError(f"{why}; see {self.run.path}/preflight.txt")
 
     def _make_keys(self) -> None:
-        from launcher.job.keys import make_keys
+        from launcher.front.keys import make_keys
+        from launcher.job.keys import make_certificates
 
-        deployment, security = self.addresses.deployment, self.config.security
-        addresses = list(deployment.service_hosts.values())
-        if security.request_plane == "tls":
-            # each worker is a server of it
-            addresses += [place.address for place in self.nodes.places]
-        make_keys(self.run.path / "secrets", addresses, security.nats_tls)
+        deployment, security, secrets = self.addresses.deployment, self.config.security, self.run.path / "secrets"
+        self.addresses.keys = make_keys(secrets, security.endpoint == "key")
+        if deployment.secrets == secrets or security.tls == "job" or self.plan.fronts[0].gate:
+            places = self.addresses.places([front.node for front in self.plan.fronts])
+            names = [*deployment.service_hosts.values(), *(name for p in places for name in (p.address, p.host))]
+            if security.request_plane == "tls":
+                # each worker is a server of it
+                names += [place.address for place in self.nodes.places]
+            make_certificates(secrets, names, security.nats_tls)
+        self.addresses.write_front()
 
     def _start_services(self) -> Awaitable[None]:
         """Start NATS and etcd; workers need not wait for them, since they ask again until they answer."""
@@ -196,15 +203,18 @@ class Stages:
         )  # fmt: skip
 
     def _start_frontends(self) -> None:
-        for frontend in self.plan.frontends:
+        for frontend in self.plan.frontends if self.plan.frontend.argv else ():
             own = {**self.addresses.ports(frontend.ports), **self._answers_come_to(frontend)}
             part = Part(
                 self.job, frontend.name, "frontend", "frontend", (frontend.node,), (),
                 lambda own=own: {**own, **self.addresses.worker_variables()}, None, self._frontend_back,  # type: ignore[misc]
             )  # fmt: skip
             self._start(part)
-        if self.plan.balancer:
-            self._start(Part(self.job, "balancer", "balancer", "balancer", (self.plan.balancer.node,), (), dict))
+        for front in self.plan.fronts:
+            self._start(Part(self.job, front.name, "front", "front", (front.node,), (), dict, None, self._front_back))
+        if self.config.security.endpoint_keys:
+            node = self.plan.fronts[0].node
+            self._start(Part(self.job, "named-keys", "front", "named_keys", (node,), (), dict))
 
     def _answers_come_to(self, frontend: Frontend) -> dict[str, str]:
         """Where Dynamo's frontend takes workers' answers; one that isn't told listens at the default route's address.
@@ -256,7 +266,7 @@ class Stages:
 
     async def _all_in_service(self) -> None:
         for part in self.job.parts.values():
-            if part.kind != "balancer":
+            if part.kind != "front":
                 await part.in_service.wait()
 
     # --- parts that come back, move, or are lost ---------------------------------------------------------------------
@@ -269,6 +279,11 @@ class Stages:
         number = next(n for n, f in enumerate(self.plan.frontends) if f.name == part.name)
         deployment = self.addresses.deployment
         await prove_at(deployment.endpoints[number], deployment, [], self.config.timeouts.ready)
+        self.journal.event(part.name, "ready")
+        self.journal.say(f"{part.name} answers again")
+
+    async def _front_back(self, part: Part) -> None:
+        await wait_for_answer(self.addresses.deployment, self.config.timeouts.services)
         self.journal.event(part.name, "ready")
         self.journal.say(f"{part.name} answers again")
 

@@ -1,7 +1,7 @@
 """The end of a job, whatever it was: tier by tier, within the limits of the config, and nothing left.
 
-Frontends first (they drain, where there is time), then workers, then services. Signals come before files: nothing
-here waits for the run folder.
+The front and the frontends first (they drain, where there is time), then workers, then services. Signals come before
+files: nothing here waits for the run folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from launcher.job.part import Part
 from launcher.job.policy import Kind
 from launcher.job.steps import Step
 
-FRONT: tuple[Kind, ...] = ("frontend", "balancer")
+FRONT: tuple[Kind, ...] = ("front", "frontend")
+AHEAD = 0.05  # seconds that the front has to close its port before the frontends close theirs
 LAST = 2.0  # seconds after the use of force
 
 
@@ -30,8 +31,13 @@ async def stop_all(
     for step in helpers:
         step.stop()
     loop = asyncio.get_running_loop()
-    front, workers, services = (_steps(parts, kinds) for kinds in (FRONT, ("worker",), ("service",)))
-    _ask(front)
+    workers, services = (_steps(parts, [kind]) for kind in ("worker", "service"))
+    addresses, frontends = (_steps(parts, [kind]) for kind in FRONT)
+    front = [*addresses, *frontends]
+    # the front first, so that no request comes to a frontend that takes none any more
+    _ask(addresses)
+    await asyncio.sleep(AHEAD if frontends else 0)
+    _ask(frontends)
     if drain:
         await _until(front, drain, hurry)
     begin = loop.time()

@@ -56,6 +56,8 @@ async def sweep_all(deployment: Deployment, limit: float, journal: Journal) -> R
                 options=replace(options_from_plan(deployment.plan), time_limit=limit),
                 expected_workers=expected_workers(deployment),
                 progress=live,
+                api_key=deployment.keys.endpoint,
+                ca_file=deployment.ca,
             )
 
     report = await in_own_loop(sweep)
@@ -76,7 +78,14 @@ async def sweep_one(deployment: Deployment, worker: Worker, limit: float) -> Rep
     sizing = replace(options.sizing, axes=axes, max_concurrency=options.limits.ranks_each, max_ramp=1, compare=False)
     options = replace(options, sizing=sizing, time_limit=limit, probes=0)
     return await in_own_loop(
-        lambda: run_async(deployment.endpoint, model=deployment.model, options=options, expected_workers=[worker])
+        lambda: run_async(
+            deployment.endpoint,
+            model=deployment.model,
+            options=options,
+            expected_workers=[worker],
+            api_key=deployment.keys.endpoint,
+            ca_file=deployment.ca,
+        )
     )
 
 

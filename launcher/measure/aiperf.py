@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ class Server:
     url: str
     model: str
     tokenizer: str = "builtin"
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
+    ca: str | None = None
 
 
 def find() -> str:
@@ -90,6 +91,8 @@ async def run(server: Server, point: Point, folder: Path, limit: float) -> int:
     env = {**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "ignore"}
     if server.key:
         env["OPENAI_API_KEY"] = server.key
+    if server.ca:
+        env["SSL_CERT_FILE"] = server.ca
     with (folder / "aiperf.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *words, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL, env=env, start_new_session=True

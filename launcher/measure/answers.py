@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.base.errors import InputError, WorkError
+from launcher.front.keys import key_of_environment
 from launcher.measure import greedy
 from launcher.run.deployment import expected_workers, read_deployment
 from launcher.run.target import run_or_address
@@ -51,17 +52,19 @@ async def _ways(target: str | None, runs: Path, prefix: str) -> list[greedy.Way]
     try:
         if folder is None:
             url = parse_address(target or "")
+            access = greedy.Access(key_of_environment(url))
         else:
             deployment = read_deployment(folder)
             if deployment.plan.engine == "mocker":
                 raise WorkError("the mocker draws its answers at random: eval compares those of real workers")
             url, model, expected = deployment.endpoint, deployment.model, expected_workers(deployment)
-        name, workers = await greedy.workers_at(url, model, expected)
+            access = greedy.Access(deployment.keys.endpoint, deployment.ca)
+        name, workers = await greedy.workers_at(url, model, expected, access)
     except AddressError as e:
         raise InputError(str(e)) from None
     except NotServing as e:
         raise WorkError(str(e)) from None
-    return greedy.ways_through(f"{prefix}{folder.name if folder else url}", url, name, workers)
+    return greedy.ways_through(f"{prefix}{folder.name if folder else url}", url, name, workers, access)
 
 
 def to_dict(report: Answers, allowed: float) -> dict[str, Any]:

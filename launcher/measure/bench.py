@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from launcher.base.errors import InputError, WorkError
+from launcher.front.keys import key_of_environment
 from launcher.measure import aiperf
 from launcher.measure.point import Point
 from launcher.measure.record import Figures, Record, Slo, figures, read_records
@@ -68,21 +69,24 @@ def of(
             url = parse_address(target or "")
         except AddressError as e:
             raise InputError(str(e)) from None
-        named = model or asyncio.run(_served(url))
-        return Bench(aiperf.Server(url, named, tokenizer or "builtin"), gpus=gpus, slo=slo, limit=limit)
+        key = key_of_environment(url)
+        named = model or asyncio.run(_served(url, key))
+        return Bench(aiperf.Server(url, named, tokenizer or "builtin", key), gpus=gpus, slo=slo, limit=limit)
     deployment = read_deployment(run)
     folder = tokenizer or str((run.json("plan.json") or {})["model"]["path"])
     if not (Path(folder) / "tokenizer.json").exists():
         folder = tokenizer or "builtin"
-    server = aiperf.Server(deployment.endpoint, model or deployment.model, folder)
+    server = aiperf.Server(
+        deployment.endpoint, model or deployment.model, folder, deployment.keys.endpoint, deployment.ca
+    )
     return Bench(server, tuple(targets_of(deployment)), run, gpus or deployment.plan.gpus or None, slo, limit)
 
 
-async def _served(url: str) -> str:
+async def _served(url: str, key: str | None) -> str:
     from warmup.requests.session import open_session
     from warmup.requests.target import NotServing, look
 
-    async with open_session() as session:
+    async with open_session(key) as session:
         try:
             return (await look(session, url, None)).model
         except NotServing as e:
@@ -139,7 +143,7 @@ async def lighter(bench: Bench, point: Point) -> float | None:
         return None
 
     async def read() -> float | None:
-        async with Wire(bench.server.url, bench.limit) as wire:
+        async with Wire(bench.server.url, bench.limit, bench.server.key, bench.server.ca) as wire:
             client = Client(wire, bench.server.url, bench.server.model)
             await client.send(16, 1)
             many = max(2 * count, min(point.requests, CHECK_REQUESTS))

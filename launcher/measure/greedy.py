@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from warmup.requests.coverage import Worker
@@ -21,6 +21,14 @@ LIMIT = 300.0  # seconds for one answer
 
 
 @dataclass(frozen=True)
+class Access:
+    """The key that an address asks for, and the file of the authority that vouches for it, where it has them."""
+
+    key: str | None = field(default=None, repr=False)
+    ca: str | None = None
+
+
+@dataclass(frozen=True)
 class Way:
     """How a request goes: to an address, and there through these workers (None: whichever the router takes)."""
 
@@ -29,6 +37,7 @@ class Way:
     model: str
     prefill_id: int | None = None
     decode_id: int | None = None
+    access: Access = Access()
 
 
 @dataclass(frozen=True)
@@ -73,27 +82,29 @@ def prompts(count: int = PROMPTS) -> list[str]:
     return [" ".join(chance.choices(WORDS, k=round(8 * 50 ** (n / max(1, count - 1))))) for n in range(count)]
 
 
-def ways_through(name: str, url: str, model: str, workers: Sequence[Worker]) -> list[Way]:
+def ways_through(name: str, url: str, model: str, workers: Sequence[Worker], access: Access = Access()) -> list[Way]:
     """Each prefill worker with the first decode worker, and the first one with each other decode worker; or each
     aggregated worker. One way, of nobody's choice, where workers cannot be told apart."""
     known = [w for w in workers if w.instance_id is not None]
     prefill, decode, whole = ([w for w in known if w.role == role] for role in ("prefill", "decode", "agg"))
-    found = [Way(f"{name} {w.name}", url, model, decode_id=w.instance_id) for w in whole]
+    found = [Way(f"{name} {w.name}", url, model, None, w.instance_id, access) for w in whole]
     if prefill and decode:
         pairs = [(p, decode[0]) for p in prefill] + [(prefill[0], d) for d in decode[1:]]
-        found += [Way(f"{name} {p.name} > {d.name}", url, model, p.instance_id, d.instance_id) for p, d in pairs]
-    return found or [Way(name, url, model)]
+        found += [
+            Way(f"{name} {p.name} > {d.name}", url, model, p.instance_id, d.instance_id, access) for p, d in pairs
+        ]
+    return found or [Way(name, url, model, access=access)]
 
 
 async def ask_all(ways: Sequence[Way], texts: Sequence[str], tokens: int) -> list[list[Text]]:
     """Answers by way, in the order of the texts. One request of a way at a time: a batch's size may decide which of
     two equally likely tokens comes first."""
-    async with open_session() as session:
 
-        async def one(way: Way) -> list[Text]:
+    async def one(way: Way) -> list[Text]:
+        async with open_session(way.access.key, way.access.ca) as session:
             return [await _ask(session, way, text, tokens) for text in texts]
 
-        return [await one(way) for way in ways]
+    return [await one(way) for way in ways]
 
 
 async def _ask(session: Any, way: Way, text: str, tokens: int) -> Text:
@@ -144,10 +155,12 @@ def compare(ways: Sequence[Way], answers: Sequence[Sequence[Text]]) -> list[Comp
     return found
 
 
-async def workers_at(url: str, model: str | None, expected: Sequence[Worker] | None) -> tuple[str, Sequence[Worker]]:
+async def workers_at(
+    url: str, model: str | None, expected: Sequence[Worker] | None, access: Access = Access()
+) -> tuple[str, Sequence[Worker]]:
     """The model and the workers that an address has, by the names of a plan where there is one. Raises NotServing."""
     from warmup.requests.coverage import make_roster
 
-    async with open_session() as session:
+    async with open_session(access.key, access.ca) as session:
         target = await look(session, url, model)
     return target.model, make_roster(expected, target.instances).expected if target.instances else ()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from launcher.run.targets import Target
 
 TIMEOUT = 3.0  # seconds; the text is made from memory
 _LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?$")
@@ -60,19 +62,21 @@ class Metrics:
         return [s.value for s in samples if all(s.labels.get(k) == v for k, v in labels.items())]
 
 
-async def scrape(urls: Mapping[str, str]) -> dict[str, Metrics | None]:
+async def scrape(targets: Sequence[Target]) -> dict[str, Metrics | None]:
     """Metrics by name of server, all asked at once; None for one that does not answer with a text within TIMEOUT."""
     import aiohttp
 
     from warmup.requests.session import open_session
 
-    async def one(url: str) -> Metrics | None:
+    async def one(target: Target) -> Metrics | None:
+        headers = {"Authorization": f"Bearer {target.key}"} if target.key else {}
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         try:
-            async with session.get(url, timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as answer:
+            async with session.get(target.url, headers=headers, timeout=timeout) as answer:
                 return Metrics.parse(await answer.text(errors="replace")) if answer.status == 200 else None
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
             return None
 
-    async with open_session() as session:
-        found = await asyncio.gather(*map(one, urls.values()))
-    return dict(zip(urls, found, strict=True))
+    async with open_session(None, next((t.ca for t in targets if t.ca), None)) as session:
+        found = await asyncio.gather(*map(one, targets))
+    return dict(zip((t.name for t in targets), found, strict=True))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from launcher.base.errors import InputError, WorkError
 from launcher.base.suggest import nearest
-from launcher.run.deployment import GroupAddress, read_deployment
+from launcher.run.deployment import Deployment, GroupAddress, read_deployment
 from launcher.run.folder import RunFolder
 
 TRACES = ("*.trace.json.gz", "*.trace.json", "*.json.gz")
@@ -34,9 +34,7 @@ def start(run: RunFolder, name: str, steps: int, activities: Sequence[str], wait
     folder.mkdir(parents=True)
     body = {"output_dir": str(folder.resolve()), "num_steps": steps, "activities": list(activities)}
     under_dynamo = deployment.health is None
-    return asyncio.run(
-        _profile(group, under_dynamo, body, folder, wait, (deployment.endpoint, deployment.model) if load else None)
-    )
+    return asyncio.run(_profile(group, under_dynamo, body, folder, wait, deployment if load else None))
 
 
 def url_of(group: GroupAddress, under_dynamo: bool) -> str:
@@ -52,7 +50,7 @@ async def _profile(
     body: dict[str, object],
     folder: Path,
     wait: float,
-    load: tuple[str, str] | None,
+    load: Deployment | None,
 ) -> list[Path]:
     import aiohttp
 
@@ -67,7 +65,7 @@ async def _profile(
                     raise WorkError(f"{url} refused: HTTP {answer.status}: {' '.join(said.split())[:200]}")
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise WorkError(f"{url} does not answer: {error or type(error).__name__}") from None
-    work = asyncio.ensure_future(_load(*load)) if load else None
+    work = asyncio.ensure_future(_load(load)) if load else None
     try:
         while time.monotonic() < deadline:
             await asyncio.sleep(SETTLED / 4)
@@ -86,12 +84,13 @@ def traces(folder: Path) -> list[Path]:
     return sorted({file for pattern in TRACES for file in folder.rglob(pattern)})
 
 
-async def _load(url: str, model: str) -> None:
+async def _load(deployment: Deployment) -> None:
     """Requests, four at a time, until it is cancelled."""
     from warmup.requests.client import Client
     from warmup.requests.wire import Wire
 
-    async with Wire(url, 600) as wire:
-        client = Client(wire, url, model)
+    url = deployment.endpoint
+    async with Wire(url, 600, deployment.keys.endpoint, deployment.ca) as wire:
+        client = Client(wire, url, deployment.model)
         while True:
             await asyncio.gather(*(client.send(64, 64, index=i) for i in range(4)))

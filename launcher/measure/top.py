@@ -46,7 +46,7 @@ class Look:
 async def look(run: RunFolder, before: Look | None = None) -> Look:
     """Ask all servers. Raises WorkError while the job has not found its nodes."""
     targets = targets_of(read_deployment(run))
-    metrics = await scrape({t.name: t.url for t in targets})
+    metrics = await scrape(targets)
     at, history = time.monotonic(), History.read(run)
     return Look(at, metrics, tuple(_line(t, metrics[t.name], at, before, history) for t in targets))
 

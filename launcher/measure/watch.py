@@ -68,17 +68,17 @@ class Watch:
 @asynccontextmanager
 async def watching(targets: list[Target], run: RunFolder | None) -> AsyncIterator[Watch]:
     """Watch for as long as the block runs."""
-    watch, urls = Watch(), {t.name: t.url for t in targets}
+    watch = Watch()
     began, cpu = time.time(), _processors()
-    watch.before = await scrape(urls)
-    tasks = [asyncio.ensure_future(_tick(watch)), asyncio.ensure_future(_look(watch, urls))]
+    watch.before = await scrape(targets)
+    tasks = [asyncio.ensure_future(_tick(watch)), asyncio.ensure_future(_look(watch, targets))]
     try:
         yield watch
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        watch.after = await scrape(urls)
+        watch.after = await scrape(targets)
         if cpu and (now := _processors()) and now[1] > cpu[1]:
             watch.busy = (now[0] - cpu[0]) / (now[1] - cpu[1])
         if run is not None:
@@ -94,9 +94,9 @@ async def _tick(watch: Watch) -> None:
         watch.lags.append(time.monotonic() - began - TICK)
 
 
-async def _look(watch: Watch, urls: Mapping[str, str]) -> None:
+async def _look(watch: Watch, targets: list[Target]) -> None:
     while True:
-        found = [m for m in (await scrape(urls)).values() if m is not None]
+        found = [m for m in (await scrape(targets)).values() if m is not None]
         for values, kept in ((_each(found, QUEUED), watch.queued), ([running(m) for m in found], watch.running)):
             known = [v for v in values if v is not None]
             if known:

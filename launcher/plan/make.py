@@ -9,8 +9,8 @@ from launcher.config import Config, Source
 from launcher.containers import container_problems
 from launcher.engines import Context, engine_for
 from launcher.plan.components import component_problems
-from launcher.plan.model import Cluster, Frontend, Plan, RolePlan
-from launcher.plan.place import named_ports, place, place_frontends
+from launcher.plan.model import Cluster, Plan, RolePlan
+from launcher.plan.place import named_ports, place, place_frontends, place_fronts
 from launcher.plan.portcheck import check_ports
 from launcher.plan.ports import block_size, service_ports
 from launcher.plan.slurm_options import slurm_problems
@@ -27,7 +27,7 @@ def kernels_plan(plan: Plan) -> Plan:
         components=(replace(plan.components[0], nodes=1),),
         services_node=0,
         frontends=plan.frontends[:1],
-        balancer=None,
+        fronts=(),
         only_kernels=True,
     )
 
@@ -55,10 +55,8 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
     last_slot = max(g.slot for g in groups)
     block = block_size(last_slot + 1)
     ports = service_ports(config)
-    balancer = None
-    if config.frontend.one_address:
-        balancer = Frontend("balancer", frontends[0].node, {"frontend": ports["frontend"]})
-    check_ports(config, source, groups, (balancer,) if balancer else frontends, block, cluster)
+    fronts = place_fronts(config, frontends, cluster)
+    check_ports(config, source, groups, fronts, block, cluster)
     context = Context(config=config, ports=ports, workers=tuple(g.worker for g in groups))
     own_node = config.services.where == "own"
     if own_node:
@@ -84,7 +82,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
         services_node=nodes if own_node else groups[0].ranks[0].node,
         frontend=frontend,
         frontends=tuple(replace(f, ports=named_ports(f.ports, frontend)) for f in frontends),
-        balancer=balancer,
+        fronts=fronts,
         health=engine.health,
         port_block=block,
     )

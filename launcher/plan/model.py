@@ -58,11 +58,21 @@ class RolePlan:
 
 @dataclass(frozen=True)
 class Frontend:
-    """One of the processes that answer clients: its name, its node and its ports there."""
+    """One of the processes that answer requests: its name, its node and its ports there."""
 
     name: str
     node: int
     ports: dict[str, Offset]
+
+
+@dataclass(frozen=True)
+class Front:
+    """One of the processes between clients and frontends. The first has the deployment's one address; where frontends
+    are on several nodes each node has one, and `gate` is the port by which the first reaches that node's frontend."""
+
+    name: str
+    node: int
+    gate: Offset | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Plan:
     services_node: int
     frontend: Command
     frontends: tuple[Frontend, ...]
-    balancer: Frontend | None
+    fronts: tuple[Front, ...]
     health: str | None
     port_block: int
     only_kernels: bool = False

@@ -10,8 +10,8 @@ from launcher.base.portnames import Offset
 from launcher.config import Config, Source
 from launcher.engines import Command
 from launcher.plan.components import Component
-from launcher.plan.model import Cluster, Frontend, Group, Rank
-from launcher.plan.ports import MOST_FRONTENDS, frontend_ports, group_ports
+from launcher.plan.model import Cluster, Front, Frontend, Group, Rank
+from launcher.plan.ports import MOST_FRONTENDS, frontend_ports, gate_port, group_ports
 from launcher.plan.topology import Topology
 
 
@@ -55,8 +55,6 @@ def place(
 def place_frontends(config: Config, source: Source, nodes: int, cluster: Cluster) -> tuple[Frontend, ...]:
     """One on each of the first nodes; on this machine side by side, with ports of their own."""
     count = config.frontend.replicas
-    if count == 1 and config.frontend.one_address:
-        raise InputError(source.problem("one frontend has one address; leave it out", "frontend", "one_address"))
     if count > nodes:
         message = f"one frontend a node: the workers take {counted(nodes, 'node')} (by slurm.gpus_per_node)"
         raise InputError(source.problem(message, "frontend", "replicas"))
@@ -67,6 +65,15 @@ def place_frontends(config: Config, source: Source, nodes: int, cluster: Cluster
         Frontend(f"frontend-{n}" if several else "frontend", n, frontend_ports(config, n if local else 0))
         for n in range(count)
     )
+
+
+def place_fronts(config: Config, frontends: tuple[Frontend, ...], cluster: Cluster) -> tuple[Front, ...]:
+    """The deployment's address on the first frontend's node; on several nodes, one on each."""
+    if cluster == "local" or len(frontends) == 1:
+        return (Front("front", frontends[0].node),)
+    gate = gate_port(config)
+    names = ["front", *(f"front-{f.node}" for f in frontends[1:])]
+    return tuple(Front(name, f.node, gate) for name, f in zip(names, frontends, strict=True))
 
 
 def named_ports(ports: dict[str, Offset], command: Command) -> dict[str, Offset]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from launcher.base.errors import InputError, Problem
 from launcher.base.portnames import FIRST, LAST
 from launcher.config import Config, Source
-from launcher.plan.model import Frontend, Group, Plan
+from launcher.plan.model import Front, Group, Plan
 
 
 def check_ports(
     config: Config,
     source: Source,
     groups: tuple[Group, ...],
-    frontends: tuple[Frontend, ...],
+    fronts: tuple[Front, ...],
     block: int,
     cluster: str,
 ) -> None:
@@ -45,10 +45,8 @@ def check_ports(
     if base == "auto" and block > LAST - FIRST + 1:
         message = f"{len(groups)} workers on one machine need {block} ports, more than there are; plan fewer workers"
         problems.append(source.problem(message, groups[-1].role, "workers"))
-    for frontend in frontends:
-        if config.frontend.port != "auto":
-            number = frontend.ports["frontend"].fixed or 0
-            claim(frontend.node, number, f"the {frontend.name}", "frontend", "port")
+    if config.frontend.port != "auto":
+        claim(fronts[0].node, config.frontend.port, "the frontend", "frontend", "port")
     for group in groups:
         port = group.ports.get("bootstrap")
         if port is not None and port.fixed is not None and config.ports.bootstrap != "auto":
@@ -60,10 +58,9 @@ def check_ports(
 def fixed_ports(plan: Plan) -> list[tuple[int, int, str]]:
     """(node, port, what) of every port that the config fixes outside the block."""
     found = []
-    for frontend in (plan.balancer,) if plan.balancer else plan.frontends:
-        number = frontend.ports["frontend"].fixed
-        if number is not None:
-            found.append((frontend.node, number, "frontend.port"))
+    number = plan.service_ports["front"].fixed
+    if plan.fronts and number is not None:
+        found.append((plan.fronts[0].node, number, "frontend.port"))
     for group in plan.groups:
         port = group.ports.get("bootstrap")
         if port is not None and port.fixed is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from launcher.base.portnames import GROUP, SERVICES, Offset
 from launcher.config import Config
 
-_BALANCER = 5
+_GATE = 6
 # Of the frontends: the first one's port above and its metrics' after it (4); further ones of the
-# same machine take two ports each from here.
+# same machine take two ports each from here. Gates are where frontends are on several nodes.
 _FURTHER, MOST_FRONTENDS = 6, 6
 _SERVICES_SIZE = 16
 _GROUP_SIZE = 24
@@ -28,20 +28,21 @@ def _port(config: Config, offset: int, fixed: int | None = None) -> Offset:
 
 
 def service_ports(config: Config) -> dict[str, Offset]:
-    """Ports of NATS, etcd and the frontend (or what balances several) on the head node."""
+    """Ports of NATS, etcd, the first frontend and the front before it on the head node."""
     ports = {name: _port(config, offset) for name, offset in SERVICES.items()}
-    first = _BALANCER if config.frontend.one_address else SERVICES["frontend"]
-    ports["frontend"] = _port(config, first, None if config.frontend.port == "auto" else config.frontend.port)
+    ports["front"] = _port(config, SERVICES["front"], None if config.frontend.port == "auto" else config.frontend.port)
     return ports
 
 
 def frontend_ports(config: Config, turn: int) -> dict[str, Offset]:
     """Ports of a frontend; `turn` counts the frontends of this machine before it."""
     first = _FURTHER + 2 * (turn - 1) if turn else SERVICES["frontend"]
-    ports = {"frontend": _port(config, first), "metrics": _port(config, first + 1)}
-    if config.frontend.port != "auto" and not config.frontend.one_address:
-        ports["frontend"] = Offset(first, config.frontend.port + turn)
-    return ports
+    return {"frontend": _port(config, first), "metrics": _port(config, first + 1)}
+
+
+def gate_port(config: Config) -> Offset:
+    """Port of the gate on a frontend's node, by which the front on another node reaches it."""
+    return _port(config, _GATE)
 
 
 def group_ports(config: Config, role: str, slot: int, bootstrap_turn: int) -> dict[str, Offset]:

@@ -37,8 +37,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         },
         "frontend": {
             "node": plan.head_node,
-            "port": plan.service_ports["frontend"].json(),
-            "balanced": plan.balancer is not None,
+            "port": plan.service_ports["front"].json(),
+            "balanced": bool(plan.fronts),
             "replicas": [{"name": f.name, "node": f.node, "port": f.ports["frontend"].json()} for f in plan.frontends],
             **_command_json(plan.frontend, _frontend_values(plan), plan.config.env),
         },

@@ -134,15 +134,12 @@ def _rows(group: PlannedGroup) -> Iterator[str]:
 
 
 def _services(plan: Planned) -> Iterator[tuple[str, int, Port]]:
-    """Name, node and port of NATS, etcd, the frontends and the balancer before them."""
+    """Name, node and port of NATS, etcd, the frontends and the front before them."""
     front = plan.frontend
     yield from ((name, service.node, service.port) for name, service in plan.services.items())
-    if len(front.replicas) > 1:
-        yield from ((f.name, f.node, f.port) for f in front.replicas)
-    elif not front.balanced:
-        yield "frontend", front.node, front.port
+    yield from ((f.name, f.node, f.port) for f in front.replicas)
     if front.balanced:
-        yield "balancer", front.node, front.port
+        yield "front", front.node, front.port
 
 
 def span(numbers: Sequence[int]) -> str:

@@ -251,5 +251,5 @@ def _services_of(plan: Planned) -> dict[int, list[str]]:
     for one in plan.frontend.replicas:
         found.setdefault(one.node, []).append(one.name)
     if plan.frontend.balanced:
-        found.setdefault(plan.frontend.node, []).append("balancer")
+        found.setdefault(plan.frontend.node, []).append("front")
     return found

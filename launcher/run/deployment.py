@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from launcher.base.errors import WorkError
+from launcher.front.caddy import DIRECT
+from launcher.front.keys import NO_KEYS, Keys, read_keys
 from launcher.run.folder import RunFolder, resolve_port
-from launcher.run.jsonread import Port
 from launcher.run.planned import Planned, PlannedGroup
 from launcher.run.registry import connect
 
@@ -47,14 +48,19 @@ class Deployment:
     groups: tuple[GroupAddress, ...]
     service_hosts: dict[str, str]
     service_ports: dict[str, int]
+    endpoint: str
+    """Where clients go."""
     endpoints: tuple[str, ...]
-    balancer: str | None
+    """Where each frontend is reached by itself: with the admin key, if that is not the endpoint."""
     secrets: Path | None
+    """The folder with the keys of NATS and etcd, if they ask for some."""
+    keys: Keys = NO_KEYS
+    ca: str | None = None
+    """File of the authority that vouches for the endpoint, if it is the job's own."""
 
-    @property
-    def endpoint(self) -> str:
-        """Where clients go: the address before the frontends, or the first frontend's."""
-        return self.balancer or self.endpoints[0]
+    def key_at(self, endpoint: str) -> str | None:
+        """The key that the endpoint, or a single frontend's address, asks for."""
+        return self.keys.endpoint if endpoint == self.endpoint else self.keys.admin
 
     @property
     def nats_tls(self) -> bool:
@@ -79,18 +85,16 @@ def read_deployment(run: RunFolder) -> Deployment:
     if placement is None or not addresses:
         raise WorkError(f"{run.path.name} has no addresses yet: the job has not found its nodes")
     try:
-        return deployment_of(plan, addresses, placement, run.path)
+        return deployment_of(plan, addresses, placement, run.path, read_keys(run.path / "secrets"))
     except KeyError as e:
         raise WorkError(f"{run.path}/hosts has no address of node {e}: the job has not found its nodes") from None
 
 
 def deployment_of(
-    plan: Planned, addresses: Mapping[int, tuple[str, str]], placement: Mapping[str, Any], folder: Path
-) -> Deployment:
+    plan: Planned, addresses: Mapping[int, tuple[str, str]], placement: Mapping[str, Any], folder: Path,
+    keys: Keys = NO_KEYS,
+) -> Deployment:  # fmt: skip
     """`addresses` are (host name, address) by node index, `folder` is the run's. Raises KeyError for a node without."""
-
-    def url(node: int, port: Port) -> str:
-        return f"http://{addresses[node][1]}:{resolve_port(port, placement)}"
 
     def group(g: PlannedGroup) -> GroupAddress:
         host, address = addresses[g.nodes[0]]
@@ -106,14 +110,20 @@ def deployment_of(
             hosts[name], ports[name] = address.hostname or "", address.port or 0
         secrets = Path(settings.services_keys) if settings.services_keys else None
     front = plan.frontend
+    endpoint = placement.get("endpoint")
+    if not isinstance(endpoint, str):
+        endpoint = f"http://{addresses[front.node][1]}:{resolve_port(front.port, placement)}"
+    several = range(len(front.replicas)) if len(front.replicas) > 1 else ()
     return Deployment(
         plan=plan,
         groups=tuple(map(group, plan.groups)),
         service_hosts=hosts,
         service_ports=ports,
-        endpoints=tuple(url(f.node, f.port) for f in front.replicas),
-        balancer=url(front.node, front.port) if front.balanced else None,
+        endpoint=endpoint,
+        endpoints=tuple(endpoint + DIRECT.format(turn) for turn in several) or (endpoint,),
         secrets=secrets,
+        keys=keys,
+        ca=placement.get("ca"),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from launcher.base.errors import WorkError
 from launcher.base.terminal import visible
+from launcher.front.keys import Keys, read_keys
 from launcher.run.planned import SCHEMA, Planned
 
 STAGES = ("nodes", "preflight", "kernels", "keys", "services", "workers", "frontend", "ready", "warm", "serve", "stop")
@@ -53,10 +54,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where clients go, http://HOST:PORT, and the model's name there."""
+    """Where clients go, http(s)://HOST:PORT, the model's name there, and the file of the authority that vouches for it,
+    if that is the job's own."""
 
     url: str
     model: str
+    ca: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,14 @@ class RunFolder:
     def endpoint(self) -> Endpoint | None:
         """endpoint.json: there while the deployment is ready."""
         found = self.json("endpoint.json") or {}
-        url, model = found.get("url"), found.get("model")
-        return Endpoint(visible(url), visible(model)) if isinstance(url, str) and isinstance(model, str) else None
+        url, model, ca = found.get("url"), found.get("model"), found.get("ca")
+        if not isinstance(url, str) or not isinstance(model, str):
+            return None
+        return Endpoint(visible(url), visible(model), visible(ca) if isinstance(ca, str) else None)
+
+    def keys(self) -> Keys:
+        """The endpoint's keys; only the run's owner can read them."""
+        return read_keys(self.path / "secrets")
 
     @property
     def ours(self) -> bool:

@@ -62,7 +62,7 @@ class PlannedReplica:
 
 @dataclass(frozen=True)
 class PlannedFrontend:
-    """Where clients go: `port` on `node`, which is the first replica's, or the balancer's before them (`balanced`)."""
+    """Where clients go: `port` on `node`, which is the first replica's, or the front's before them (`balanced`)."""
 
     node: int
     port: Port
@@ -96,6 +96,7 @@ class Settings:
     nats: str | None = key("services.nats", None)
     etcd: str | None = key("services.etcd", None)
     services_keys: str | None = key("services.keys", None)
+    endpoint: str = key("security.endpoint", "key")
     security_services: str = key("security.services", "secured")
     nats_tls: bool = key("security.nats_tls", False)
     request_plane: str = key("security.request_plane", "open")

@@ -65,6 +65,7 @@ class Status:
     expected_start: str | None = None
     time_left: str | None = None
     tunnel: str | None = None
+    guard: str | None = None
     security: str | None = None
     services: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -103,6 +104,7 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
         expected_start=state.start or None if state.waiting else None,
         time_left=state.left or None if not state.waiting else None,
         tunnel=tunnel(endpoint.url, is_local(run)) if endpoint else None,
+        guard=_guard(plan, run.job_id) if plan else None,
         security=_security(plan) if plan else None,
         services=_services(plan, history, state) if plan else {},
         missing=missing,
@@ -167,6 +169,13 @@ def now(recorded: str, health: str, registered: bool | None) -> str:
     if recorded in ("ready", "warm") and (registered is False or health == "refused"):
         return "lost"
     return recorded
+
+
+def _guard(plan: Planned, job: str) -> str:
+    """Who may use the endpoint, in words."""
+    if plan.settings.endpoint == "open":
+        return "open: anyone who reaches it can use the model"
+    return f"by key: sgl-launch endpoint {job} --env"
 
 
 def _security(plan: Planned) -> str:

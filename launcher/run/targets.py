@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,28 +11,28 @@ from launcher.run.deployment import Deployment
 
 @dataclass(frozen=True)
 class Target:
-    """A server with /metrics: a group or a frontend by name; `role` is the group's, or frontend."""
+    """A server with metrics: a group or a frontend by name; `role` is the group's, or frontend. Frontends are reached
+    through the front, with the admin key."""
 
     name: str
     role: str
     host: str
     address: str
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.address}/metrics"
+    url: str
+    key: str | None = field(default=None, repr=False)
+    ca: str | None = None
 
 
 def targets_of(deployment: Deployment) -> list[Target]:
     """Each group's head and each frontend. Workers of Dynamo have their metrics on their system port, SGLang's own
     server beside its requests (with `enable-metrics`)."""
     port = "http" if deployment.health is not None else "system"
-    found = [
-        Target(g.name, g.role, g.host, f"{g.address}:{g.ports[port]}") for g in deployment.groups if port in g.ports
-    ]
+    at = [(g, f"{g.address}:{g.ports[port]}") for g in deployment.groups if port in g.ports]
+    found = [Target(g.name, g.role, g.host, where, f"http://{where}/metrics") for g, where in at]
     replicas = zip(deployment.plan.frontend.replicas, deployment.endpoints, strict=True)
     groups = {t.address for t in found}
-    fronts = [Target(r.name, "frontend", "", urlsplit(url).netloc) for r, url in replicas]
+    key, ca = deployment.keys.admin, deployment.ca
+    fronts = [Target(r.name, "frontend", "", urlsplit(url).netloc, f"{url}/metrics", key, ca) for r, url in replicas]
     return [*found, *(t for t in fronts if t.address not in groups)]
 
 
@@ -41,7 +41,15 @@ global: {{scrape_interval: 5s}}
 scrape_configs:
   - job_name: sgl-launch
     file_sd_configs:
-      - files: [{file}]
+      - files: [{folder}/targets.json]
+    relabel_configs:
+      - {{source_labels: [sgl_role], regex: frontend, action: drop}}
+  - job_name: sgl-launch-frontends
+    authorization: {{credentials_file: {folder}/secrets/admin-key}}
+    file_sd_configs:
+      - files: [{folder}/targets.json]
+    relabel_configs:
+      - {{source_labels: [sgl_role], regex: frontend, action: keep}}
 """
 """A configuration of Prometheus that scrapes one deployment. The job writes the file when it has found its nodes, and
 again whenever a group has moved; Prometheus reads it again by itself."""
@@ -50,7 +58,10 @@ again whenever a group has moved; Prometheus reads it again by itself."""
 def file_sd(deployment: Deployment, job_id: str) -> list[dict[str, Any]]:
     """The content of a file for Prometheus' file_sd_configs: a target a server, with its labels."""
     common = {"sgl_job": job_id, "sgl_name": deployment.plan.name, "sgl_model": deployment.model}
-    return [
-        {"targets": [t.address], "labels": {**common, "sgl_group": t.name, "sgl_role": t.role, "sgl_node": t.host}}
-        for t in targets_of(deployment)
-    ]
+    found = []
+    for t in targets_of(deployment):
+        url = urlsplit(t.url)
+        own = {"sgl_group": t.name, "sgl_role": t.role, "sgl_node": t.host}
+        where = {"__metrics_path__": url.path, "__scheme__": url.scheme}
+        found.append({"targets": [t.address], "labels": {**common, **own, **where}})
+    return found

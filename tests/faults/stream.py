@@ -6,6 +6,7 @@ Exit status 1 when it is not a whole one. Standard library only.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -19,7 +20,7 @@ def main(url: str, model: str, tokens: str) -> int:
         "ignore_eos": True,
         "stream": True,
     }
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY')}"}
     request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), headers)
     pieces, finish, done = 0, None, False
     with urllib.request.urlopen(request, timeout=60) as response:
@@ -35,9 +36,10 @@ def main(url: str, model: str, tokens: str) -> int:
     return 0 if done else 1
 
 
-def start_long_request(url: str, model: str, tokens: int) -> subprocess.Popen[bytes]:
+def start_long_request(url: str, key: str, model: str, tokens: int) -> subprocess.Popen[bytes]:
     """The same as a process beside the caller."""
-    return subprocess.Popen([sys.executable, __file__, url, model, str(tokens)], stdout=subprocess.DEVNULL)
+    words = [sys.executable, __file__, url, model, str(tokens)]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, env={"OPENAI_API_KEY": key})
 
 
 if __name__ == "__main__":

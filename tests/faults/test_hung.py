@@ -112,7 +112,7 @@ def test_a_supervisor_that_hangs_is_cancelled(launcher: Launcher) -> None:
 def test_cancel_ends_a_drain(launcher: Launcher) -> None:
     run = launcher.start(*SMALL, "--set=timeouts.drain=60", "--set=mocker.speedup-ratio=0.01")
     run.wait_event("serve", "started")
-    asking = start_long_request(run.url, "tiny", 2000)
+    asking = start_long_request(run.url, run.key, "tiny", 2000)
     time.sleep(1)  # it has begun
     try:
         os.kill(run.pid, signal.SIGUSR2)

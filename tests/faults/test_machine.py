@@ -67,7 +67,7 @@ def test_the_run_folder_s_disk_full(small_disk: Path) -> None:
 
         def answers() -> bool:
             try:
-                return bool(ask(run.url, "tiny")["text"])
+                return bool(ask(run.url, "tiny", key=run.key)["text"])
             except (OSError, ValueError):
                 return False
 

@@ -171,10 +171,11 @@ def drain_before_walltime(launcher: Launcher, cluster: Cluster) -> None:
     config = launcher.write(SHARED)
     run = launcher.start(config, sets=["slurm.signal=B:USR2@50", 'slurm.time="00:01:00"',
                                        "mocker={speedup-ratio: 0.1}"])  # fmt: skip
-    stream, url = None, run.url
+    stream, url, key = None, run.url, run.key
     while not any(e.state == "drained" for e in events(run)):
         if stream is None or stream.poll() is not None:
-            stream = cluster.popen([sys.executable, str(STREAM), url, MODEL, "300"], stdout=PIPE, stderr=PIPE)
+            stream = cluster.popen([sys.executable, str(STREAM), url, MODEL, "300"], stdout=PIPE, stderr=PIPE,
+                                   env={"OPENAI_API_KEY": key})  # fmt: skip
         time.sleep(0.1)
     since = wait_event(run, 0, "serve", "drained").time
     time.sleep(1)  # TERM is on its way to the frontend

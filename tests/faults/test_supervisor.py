@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import Cluster, wait_until
-from tests.slurm.deploy import MODEL, Launcher, Run, scratch_folders, small
+from tests.slurm.deploy import CHAT, MODEL, Launcher, Run, scratch_folders, small
 
 from . import table
 from .drill import everything, gone, wait_event
@@ -155,8 +155,8 @@ def a_process_of_the_engine_dies(engine: Run, cluster: Cluster, rank: int, node:
     left = gone(cluster, old, timeout=10)
     clean = time.time() - since
     back = wait_event(engine, noticed.time, "decode-0", "ready", timeout=40)
-    done = engine.launcher.cluster.run([sys.executable, "tests/chat.py", engine.url, MODEL], "login",
-                                       cwd=Path(__file__).resolve().parents[2])  # fmt: skip
+    words = [sys.executable, str(CHAT), engine.url, MODEL]
+    done = engine.launcher.cluster.run(words, "login", env={"OPENAI_API_KEY": engine.key})
     assert done.returncode == 0, done.stderr
     table.add(f"Eng: {what} of rank {rank} killed", noticed.time - since, clean, "on", left,
               f"restarted, in service after {back.time - since:.1f} s")  # fmt: skip
@@ -167,15 +167,14 @@ def a_process_of_the_engine_dies(engine: Run, cluster: Cluster, rank: int, node:
 def test_one_of_two_frontends_dies(launcher: Launcher, cluster: Cluster) -> None:
     run = launcher.start(launcher.write(SPREAD), sets=["frontend.replicas=2"])
     wait_event(run, 0, "serve", "started")
-    urls = run.json("endpoint.json")["urls"]
     node = [line.split()[1] for line in (run.path / "hosts").read_text().splitlines()][1]
     (victim,) = [p for _, p in everything(cluster, node) if "dynamo.frontend" in p.argv]
     since = time.time()
     cluster.kill_processes(node, [victim])
     noticed = wait_event(run, since, "frontend-1", "restarting")
-    run.chat("login", urls[0])  # the other one serves meanwhile
+    run.chat("login")  # the other one serves meanwhile
     back = wait_event(run, since, "frontend-1", "ready")
-    run.chat("login", urls[1])
+    run.chat("login")
     assert launcher("cancel", str(run.job)).returncode == 0
     left = cluster.left_over(timeout=2)
     table.add("Sup: one of two frontends killed", noticed.time - since, None, "on", sum(map(len, left.values())),

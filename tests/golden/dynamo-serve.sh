@@ -40,8 +40,7 @@ environment() {
   { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
   rm -f "$HOME/.sgl-launch-$$"
   export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1
-  KEYS="${RUN}/secrets"
-  # Dynamo wants etcd's keys as text and NATS's as paths
+  KEYS="${RUN}/secrets" # Dynamo wants etcd's as text and NATS's as paths
   ETCD_AUTH_CA=$(<"$KEYS/ca.pem")
   ETCD_AUTH_CLIENT_CERT=$(<"$KEYS/client.pem")
   ETCD_AUTH_CLIENT_KEY=$(<"$KEYS/client.key")
@@ -151,8 +150,10 @@ decode() {
     --service-name SGLangDecodeWorker
 }
 
+front() { scratch && XDG_DATA_HOME=$SCRATCH exec caddy run --config "$RUN/secrets/$GROUP.json"; } # asks for the key
+
 case $1 in
-  nats | etcd | prefill | decode) find_rank; "$1" ;;
-  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode" >&2 && exit 2 ;;
+  nats | etcd | prefill | decode | front) find_rank; "$1" ;;
+  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | front" >&2 && exit 2 ;;
 esac
 

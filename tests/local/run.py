@@ -165,6 +165,10 @@ class Run:
         return str(self.json("endpoint.json")["url"])
 
     @property
+    def key(self) -> str:
+        return (self.path / "secrets" / "endpoint-key").read_text()
+
+    @property
     def pid(self) -> int:
         """The script's."""
         return int(self.json("local.json")["pid"])
@@ -204,7 +208,7 @@ class Run:
     def chat(self) -> dict[str, Any]:
         """Ask; fails unless a prefill and a decode worker of this job answered, in a stream."""
         words = [sys.executable, str(ROOT / "tests" / "chat.py"), self.url, "tiny"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, env={"OPENAI_API_KEY": self.key})
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
         assert answer["text"], answer

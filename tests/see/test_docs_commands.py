@@ -62,6 +62,11 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "sgl-launch cancel dsr1-rehearsal": END,
     "sgl-launch cancel JOB": END,
     ".venv/bin/sgl-launch cancel demo": END,
+    'eval "$(.venv/bin/sgl-launch endpoint demo --env)"': As('eval "$(sgl-launch endpoint demo --env)" && env'),
+    'curl -H "Authorization: Bearer $OPENAI_API_KEY" $OPENAI_BASE_URL/models': As(
+        'eval "$(sgl-launch endpoint demo --env)"; '
+        'curl --fail -H "Authorization: Bearer $OPENAI_API_KEY" $OPENAI_BASE_URL/models'
+    ),
     # as they are, or of this job
     "sgl-launch check configs/local.yaml": JOB,
     "sgl-launch check my-dsr1.yaml": JOB,

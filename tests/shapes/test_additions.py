@@ -73,7 +73,7 @@ def test_they_serve(installed: Path, local: Launcher) -> None:
     path = local.folder / "acme.yaml"
     path.write_text(text())
     run = local.start(config=path)
-    done = local("chat", run.url)
+    done = local("chat", run.job)
     assert done.stdout.startswith("frontend "), (done.stdout, done.stderr)
     servers = [p for p in local.processes(run.job) if "sglang.launch_server" in p.argv]
     envs = [Path(f"/proc/{p.pid}/environ").read_text().split("\0") for p in servers]

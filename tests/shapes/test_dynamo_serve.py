@@ -25,6 +25,7 @@ from launcher.engines.dynamo_serve import PART
 from launcher.plan.make import make_plan
 from launcher.plan.show import to_json
 from tests.local.run import Launcher as LocalLauncher
+from tests.local.run import Run as LocalRun
 from tests.local.run import wait_until
 from tests.slurm.cluster import Cluster
 from tests.slurm.deploy import CHAT, MODEL, ROOT, Launcher, check_nothing_left
@@ -123,7 +124,7 @@ def test_dynamo_032_on_this_machine(local: LocalLauncher, services: str) -> None
     path = local.folder / "c.yaml"
     path.write_text(config(security={"services": services}))
     run = local.start(config=path)
-    assert "prefill-0 decode-0 word" in answer(local, run.url)
+    assert "prefill-0 decode-0 word" in answer(run)
     ranks = [p for p in local.processes(run.job) if "serve" in p.argv and "-f" in p.argv]
     told = {Path(p.argv[p.argv.index("-f") + 1]).stem: p.argv[p.argv.index("-f") + 4 :] for p in ranks}
     assert told == {
@@ -150,13 +151,15 @@ def test_a_service_that_ends_is_restarted(local: LocalLauncher) -> None:
     run.wait_event("decode-0", "restarting")
     wait_until(lambda: run.events()[-1][:2] == ("decode-0", "ready"), 40, "decode-0 to be ready again")
     assert "1 of its 1 services ended" in (run.path / "logs" / "decode-0-0.log").read_text()
-    assert "prefill-0 decode-0 word" in answer(local, run.url)
+    assert "prefill-0 decode-0 word" in answer(run)
     assert local("cancel", str(run.path)).returncode == 0
     local.wait_gone(5)
 
 
-def answer(local: LocalLauncher, url: str) -> str:
-    done = subprocess.run([sys.executable, str(CHAT), url, MODEL], capture_output=True, text=True, timeout=60)
+def answer(run: LocalRun) -> str:
+    words = [sys.executable, str(CHAT), run.url, MODEL]
+    env = {"OPENAI_API_KEY": run.key}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=env)
     assert done.returncode == 0, done.stderr
     text: str = json.loads(done.stdout)["text"]
     return text
@@ -166,7 +169,7 @@ def answer(local: LocalLauncher, url: str) -> str:
 def test_dynamo_032_on_a_cluster(slurm: Launcher, cluster: Cluster) -> None:
     """Two nodes of prefill, one of decode: each rank has a file with its own address and rank."""
     run = slurm.start(slurm.write(config()))
-    done = cluster.run([sys.executable, str(CHAT), run.url, MODEL])
+    done = cluster.run([sys.executable, str(CHAT), run.url, MODEL], env={"OPENAI_API_KEY": run.key})
     assert done.returncode == 0, done.stderr
     assert "prefill-0 decode-0 word" in done.stdout
     told = {}

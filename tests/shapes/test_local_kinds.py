@@ -31,7 +31,7 @@ def test_two_kinds_of_nodes(local: Launcher) -> None:
     run = local.start(config=path)
     assert visible_gpus(local, run.job, "prefill-0") == {"0": "0,1,2,3"}
     assert visible_gpus(local, run.job, "decode-0") == {"0": "4,5", "1": "6,7"}
-    done = local("chat", run.url)
+    done = local("chat", run.job)
     assert done.returncode == 0, done.stderr
     assert local("cancel", str(run.path)).returncode == 0
     local.wait_gone(5)

@@ -119,24 +119,14 @@ def test_sglang_aggregated(tmp_path: Path) -> None:
 
 def test_frontends(tmp_path: Path) -> None:
     parts = {"prefill": role(), "decode": role(), "frontend": {"port": 8000, "replicas": 2, "router_mode": "kv"}}
-    on_nodes = plan(tmp_path, config(**parts))["frontend"]["replicas"]
-    assert on_nodes == [{"name": f"frontend-{n}", "node": n, "port": 8000} for n in (0, 1)]
+    found = plan(tmp_path, config(**parts))["frontend"]
+    assert (found["port"], found["balanced"]) == (8000, True)
+    assert found["replicas"] == [{"name": f"frontend-{n}", "node": n, "port": "P+3"} for n in (0, 1)]
     here = plan(tmp_path, config(**parts), "local")["frontend"]
-    assert [f["port"] for f in here["replicas"]] == [8000, 8001]
+    assert (here["port"], [f["port"] for f in here["replicas"]]) == (8000, ["P+3", "P+6"])
     assert "--router-replica-sync" in here["argv"]
     with pytest.raises(InputError, match="one frontend a node: the workers take 1 node"):
         plan(tmp_path, config(aggregated=role(), frontend={"replicas": 2}))
-
-
-def test_frontends_at_one_address(tmp_path: Path) -> None:
-    parts = {"prefill": role(), "decode": role(), "frontend": {"port": 8000, "replicas": 2, "one_address": True}}
-    found = plan(tmp_path, config(**parts))["frontend"]
-    assert (found["port"], found["balanced"]) == (8000, True)
-    assert [(f["node"], f["port"]) for f in found["replicas"]] == [(0, "P+3"), (1, "P+3")]
-    here = plan(tmp_path, config(**parts), "local")["frontend"]
-    assert (here["port"], [f["port"] for f in here["replicas"]]) == (8000, ["P+3", "P+6"])
-    with pytest.raises(InputError, match="one frontend has one address; leave it out"):
-        plan(tmp_path, config(frontend={"one_address": True}))
 
 
 def test_services_elsewhere(tmp_path: Path) -> None:

@@ -129,6 +129,10 @@ class Run:
     def url(self) -> str:
         return str(self.json("endpoint.json")["url"])
 
+    @property
+    def key(self) -> str:
+        return (self.path / "secrets" / "endpoint-key").read_text()
+
     def port(self, what: str, group: str = "") -> int:
         """The number of a planned port: of `nats`, `etcd` or `frontend`, or one of a group's."""
         plan = self.json("plan.json")
@@ -192,7 +196,8 @@ class Run:
 
     def chat(self, node: str, url: str | None = None) -> dict[str, Any]:
         """Ask from a node; fails unless a prefill and a decode worker of this job answered."""
-        done = self.launcher.cluster.run([sys.executable, str(CHAT), url or self.url, MODEL], node)
+        env = {"OPENAI_API_KEY": self.key}
+        done = self.launcher.cluster.run([sys.executable, str(CHAT), url or self.url, MODEL], node, env=env)
         assert done.returncode == 0, done.stderr
         answer: dict[str, Any] = json.loads(done.stdout)
         assert answer["text"], answer

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.front.doors import Door, port_names, undocumented
+
 from .cluster import LOGIN, Cluster
 from .deploy import (
     REHEARSAL,
@@ -26,6 +28,8 @@ from .deploy import (
     shared_folder,
 )
 
+# They ask for Slurm's own credentials (docs/security.md)
+SLURMS_OWN = ("slurmd", "munged", "slurmstepd", "slurmctld", "slurmdbd", "srun")
 PREFILL = ["n001", "n002"]
 DECODE = ["n003", "n004", "n005", "n006"]
 
@@ -70,6 +74,22 @@ def test_a_chat_from_another_node_is_answered_at_the_head_prefill_node(dsr1: Run
     assert dsr1.url == f"http://{cluster.address('n001')}:8000"
     for node in ("n004", LOGIN):
         assert dsr1.chat(node)["pieces"] > 1
+
+
+def test_every_listening_socket_is_documented_and_the_address_asks_for_the_key(dsr1: Run, cluster: Cluster) -> None:
+    names = port_names(dsr1.json("plan.json"), dsr1.json("placement.json"))
+    found = {
+        Door(program(one.process), names.get(one.port, "stream"), one.address)
+        for host in cluster.hosts
+        for one in cluster.listening(host)
+        if one.process and program(one.process) not in SLURMS_OWN
+    }
+    assert {"front", "frontend", "nats", "etcd", "rpc", "system"} <= {door.port for door in found}
+    assert undocumented(found, {cluster.address(host) for host in cluster.hosts}) == []
+    ask = "for p in v1/models health metrics busy_threshold; do curl -s -o /dev/null -w '%{http_code} ' $1/$p; done"
+    stranger = ["setpriv", "--reuid=65534", "--clear-groups", "bash", "-c", ask, "ask", dsr1.url]
+    for node in ("n001", "n004", LOGIN):
+        assert cluster.run(stranger, node, cwd="/").stdout == "401 401 401 401 ", node
 
 
 def test_services_listen_on_the_head_prefill_node_alone(dsr1: Run, cluster: Cluster) -> None:

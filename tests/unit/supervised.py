@@ -200,6 +200,8 @@ def _replace(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
         (stages, "wait_until_ready", lambda *_: world.gate("ready")),
         (stages, "sweep_all", sweep),
         (stages, "bring_back", back),
+        (stages, "find_caddy", lambda path: None),
+        (stages, "wait_for_answer", nothing),
         (stages, "prove_at", nothing),
         (stages, "watch", forever),
         (stages, "watch_registrations", forever),

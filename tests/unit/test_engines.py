@@ -305,3 +305,24 @@ def test_mocker_rehearses_any_shipped_config(path: Path) -> None:
 def test_mocker_needs_no_container() -> None:
     with pytest.raises(InputError, match=r"the mocker runs without a container; add --set container\.runtime=none"):
         plan_of(MOCKER + "container: {runtime: pyxis, image: x}\n")
+
+
+@pytest.mark.parametrize("engine", ["dynamo", "mocker", "sglang"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prefill: {args: {api-key: secret123}}\ndecode: {}\n", "prefill.args.api-key: not to be set here: a key"),
+        ("prefill: {args: {ssl-certfile: ./c}}\ndecode: {}\n", "set security.tls instead"),
+        ("prefill: {}\ndecode: {}\nfrontend: {args: {tls-cert-path: ./c}}\n", "set security.tls instead"),
+        ("prefill: {}\ndecode: {}\nfrontend: {args: {control-plane-api-keys: k}}\n", "security.endpoint"),
+        ("prefill: {}\ndecode: {}\nfrontend: {args: {http-host: 0.0.0.0}}\n", "frontends listen on 127.0.0.1"),
+        ("prefill: {}\ndecode: {}\nfrontend: {env: {DYN_TLS_CERT_PATH: /c}}\n", "frontend.env.DYN_TLS_CERT_PATH"),
+        ("prefill: {}\ndecode: {}\nenv: {DYN_HTTP_HOST: 0.0.0.0}\n", "env.DYN_HTTP_HOST: not to be set here"),
+    ],
+)
+def test_what_would_open_or_shut_the_endpoint_is_refused(engine: str, text: str, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        plan_of(f"name: t\nmodel: {{path: /m}}\nengine: {engine}\n{text}")
+    (problem,) = error.value.problems
+    assert said in str(problem)
+    assert "secret123" not in str(problem)

@@ -19,7 +19,7 @@ RESTART, STOP, REQUEUE = (
         ("worker", ("fail", "fail", "fail"), ("restart", "fail", "requeue")),
         ("frontend", ("fail", "fail", "fail"), ("restart", "fail", "requeue")),
         ("service", ("restart", "fail", "requeue"), ("restart", "fail", "requeue")),
-        ("balancer", ("restart", "restart", "restart"), ("restart", "restart", "restart")),
+        ("front", ("restart", "restart", "restart"), ("restart", "restart", "restart")),
     ],
 )
 def test_the_table(kind: Kind, starting: tuple[str, ...], serving: tuple[str, ...]) -> None:

@@ -32,7 +32,7 @@ def test_fixed_base_gives_numbers() -> None:
 
 def test_fixed_base_leaves_the_rest_to_be_fixed() -> None:
     plan = plan_of(BASE + "frontend: {port: 8080}\nports: {base: 25000, bootstrap: 30001}\n")
-    assert plan.service_ports["frontend"].json() == 8080
+    assert plan.service_ports["front"].json() == 8080
     assert plan.groups[0].ports["bootstrap"].json() == 30001
 
 
@@ -175,7 +175,7 @@ def test_a_bootstrap_port_that_counts_beyond_the_last() -> None:
 def test_a_fixed_frontend_elsewhere_may_have_the_bootstrap_port() -> None:
     """The frontend is on the first prefill worker's head; others may use its port."""
     text = roles("{args: {tp-size: 8}}", "{args: {tp-size: 8}}", "frontend: {port: 30001}\nports: {bootstrap: 30002}\n")
-    assert plan_of(text).service_ports["frontend"].fixed == 30001
+    assert plan_of(text).service_ports["front"].fixed == 30001
 
 
 def test_more_workers_than_ports_on_one_machine() -> None:

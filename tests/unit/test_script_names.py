@@ -16,7 +16,7 @@ from .helpers import BASE, CONFIGS, REPO, plan_of, shipped
 
 # of other programs, which a config may set
 THEIRS = re.compile(
-    r"CUDA_|DEEPEP_|DYN_|ETCD_AUTH_|ETCD_ENDPOINTS$|GLOO_|HF_|HOME$|HOST_IP$|MC_|NATS_AUTH_|NATS_SERVER$|NATS_TLS_|"
+    r"CUDA_|DEEPEP_|DYN_|ETCD_AUTH_|ETCD_ENDPOINTS$|GLOO_|HF_|HOME$|HOST_IP$|MC_|NATS_AUTH_|NATS_SERVER$|NATS_TLS_|XDG_DATA_HOME$|"
     r"NCCL_|NVSHMEM_|PYTHONPATH$|TMPDIR$|SGLANG_|UCX_"
 )
 # with what no shipped config has

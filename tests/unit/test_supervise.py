@@ -13,7 +13,7 @@ from .supervised import CONFIG, SERVING, STAGES, STARTING, Play, World, play
 
 __all__ = ["play"]
 
-NAMES = {"worker": "decode-0", "service": "etcd", "frontend": "frontend-1", "balancer": "balancer"}
+NAMES = {"worker": "decode-0", "service": "etcd", "frontend": "frontend-1", "front": "front"}
 # what is recorded as the stage while the job is held in one
 RECORDED = {"services": "frontend"}
 
@@ -81,7 +81,7 @@ def test_a_part_that_cannot_be_started(play: Play, name: str, stage: str) -> Non
 
 def policy(kind: str, stage: str, rule: str) -> str:
     """What docs/config.md says of on_failure."""
-    if kind == "balancer":
+    if kind == "front":
         return "restart"
     return rule if stage in SERVING or kind == "service" else "stop"
 
@@ -177,5 +177,5 @@ def test_stages_are_those_of_the_records_readers(play: Play) -> None:
         world.signal()
 
     world = play(World(), does)
-    processes = {*NAMES.values(), "nats", "frontend-0", "prefill-0"}
+    processes = {*NAMES.values(), "nats", "frontend-0", "prefill-0", "front-1"}
     assert {stage for stage, _, _ in world.events} - processes == set(KNOWN)

@@ -71,15 +71,15 @@ def test_restarts_that_are_long_past_do_not_count(play: Play) -> None:
 def test_each_part_has_a_count_of_its_own(play: Play) -> None:
     async def does(world: World) -> None:
         await served(world)
-        for name in ("decode-0", "prefill-0", "frontend-0", "frontend-1", "etcd", "nats", "balancer"):
+        for name in ("decode-0", "prefill-0", "frontend-0", "frontend-1", "etcd", "nats", "front", "front-1"):
             world.step(name).end(1)
         await asyncio.sleep(10)
         world.signal()
 
     world = play(World(), does, f"{CONFIG}on_failure: {{max_restarts: 1, services: restart}}\n")
     assert world.code == 143
-    assert [p.restarts for p in world.job.parts.values()] == [1] * 7
-    assert all(p.in_service.is_set() for p in world.job.parts.values()), "all are in service again, the balancer too"
+    assert [p.restarts for p in world.job.parts.values()] == [1] * 8
+    assert all(p.in_service.is_set() for p in world.job.parts.values()), "all are in service again, the front too"
     assert world.states("services") == ["started", "done"]
 
 
@@ -88,7 +88,7 @@ def test_each_part_has_a_count_of_its_own(play: Play) -> None:
 
 @pytest.mark.parametrize("cluster", ["slurm", "local"])
 @pytest.mark.parametrize("first", ["TERM", "end"])
-@pytest.mark.parametrize("name", ["decode-0", "balancer", "frontend-0"])
+@pytest.mark.parametrize("name", ["decode-0", "front", "frontend-0"])
 def test_one_that_ends_with_the_job_is_not_started_again(play: Play, cluster: str, first: str, name: str) -> None:
     async def does(world: World) -> None:
         await served(world)
@@ -142,7 +142,7 @@ def test_the_end_while_one_comes_back(play: Play) -> None:
 
 
 @pytest.mark.parametrize("cluster", ["slurm", "local"])
-@pytest.mark.parametrize("name", ["nats", "etcd", "prefill-0", "decode-0", "frontend-0", "frontend-1", "balancer"])
+@pytest.mark.parametrize("name", ["nats", "etcd", "prefill-0", "decode-0", "frontend-0", "frontend-1", "front"])
 def test_a_signal_right_after_a_start(play: Play, cluster: str, name: str) -> None:
     async def nothing(world: World) -> None:
         pass

@@ -42,7 +42,7 @@ class Served:
     left: list[str]
 
 
-def ask(url: str, question: str) -> tuple[str, float]:
+def ask(url: str, key: str, question: str) -> tuple[str, float]:
     """The text of an answer, and how long it took. Raises OSError."""
     body = {
         "model": "tiny",
@@ -52,7 +52,8 @@ def ask(url: str, question: str) -> tuple[str, float]:
         "ignore_eos": True,
     }
     request = urllib.request.Request(
-        f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        f"{url}/v1/chat/completions", json.dumps(body).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
     )
     begin = time.monotonic()
     with urllib.request.urlopen(request, timeout=120) as response:
@@ -96,7 +97,8 @@ def serve(name: str, folder: Path, config: str, *options: str) -> Served:
         sys.exit(f"{name}: submit said {said!r}")
     try:
         url = json.loads(Path(found[2], "endpoint.json").read_text())["url"]
-        answers = [ask(url, question) for question in QUESTIONS]
+        key = Path(found[2], "secrets", "endpoint-key").read_text()
+        answers = [ask(url, key, question) for question in QUESTIONS]
     finally:
         begin = time.monotonic()
         launch("cancel", found[2])

@@ -56,13 +56,15 @@ def run(
     options: Options = Options(),
     expected_workers: Sequence[Worker] | None = None,
     progress: Progress | None = None,
+    api_key: str | None = None,
+    ca_file: str | None = None,
 ) -> Report:
     """Sweep the deployment at ``address`` until it is warm, and report.
 
     ``address`` is an IP (port 8000), HOST:PORT, or a URL. ``model`` is taken from /v1/models when
     it is not given. ``expected_workers`` are the workers that must be met, by instance id, by
     request-plane address, or by role only; left out, those that are registered are. ``progress``
-    is called from the event loop and must not block.
+    is called from the event loop and must not block. ``api_key`` and ``ca_file`` are as for `open_session`.
 
     Whatever the deployment does ends in the report's verdict. Raises AddressError (a ValueError)
     for an address that cannot be one. Must not be called from a running event loop: use
@@ -75,6 +77,8 @@ def run(
             options=options,
             expected_workers=expected_workers,
             progress=progress,
+            api_key=api_key,
+            ca_file=ca_file,
         )
     )
 
@@ -86,12 +90,17 @@ async def run_async(
     options: Options = Options(),
     expected_workers: Sequence[Worker] | None = None,
     progress: Progress | None = None,
+    api_key: str | None = None,
+    ca_file: str | None = None,
 ) -> Report:
     """As ``run``, for a running event loop."""
     base_url = parse_address(address)
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
     began = time.monotonic()
-    async with open_session() as session, Wire(base_url, options.request_timeout) as wire:
+    async with (
+        open_session(api_key, ca_file) as session,
+        Wire(base_url, options.request_timeout, api_key, ca_file) as wire,
+    ):
         try:
             target = await look(session, base_url, model)
         except NotServing as error:

@@ -66,6 +66,8 @@ def prove(
     request_timeout: float = 600.0,
     interval: float = 1.0,
     progress: Callable[[Proof], None] | None = None,
+    api_key: str | None = None,
+    ca_file: str | None = None,
 ) -> Proof:
     """Send small requests until every worker has answered one, or ``time_limit`` is over.
 
@@ -83,6 +85,8 @@ def prove(
             request_timeout=request_timeout,
             interval=interval,
             progress=progress,
+            api_key=api_key,
+            ca_file=ca_file,
         )
     )
 
@@ -96,11 +100,13 @@ async def prove_async(
     request_timeout: float = 600.0,
     interval: float = 1.0,
     progress: Callable[[Proof], None] | None = None,
+    api_key: str | None = None,
+    ca_file: str | None = None,
 ) -> Proof:
     """As ``prove``, for a running event loop."""
     base_url = parse_address(address)
     state = _State(expected_workers, time.monotonic())
-    async with open_session() as session, Wire(base_url, request_timeout) as wire:
+    async with open_session(api_key, ca_file) as session, Wire(base_url, request_timeout, api_key, ca_file) as wire:
 
         async def attempts() -> None:
             while True:

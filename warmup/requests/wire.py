@@ -58,13 +58,17 @@ class Exchange:
 
 
 class Wire:
-    """Keep-alive connections to one base URL. An async context manager."""
+    """Keep-alive connections to one base URL, with the key and the authority of `open_session`. An async context
+    manager."""
 
-    def __init__(self, base_url: str, request_timeout: float) -> None:
+    def __init__(
+        self, base_url: str, request_timeout: float, api_key: str | None = None, ca_file: str | None = None
+    ) -> None:
         parts = urlsplit(base_url)
         self.request_timeout = request_timeout
         self._host, self._port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+        self._key = f"Authorization: Bearer {api_key}\r\n" if api_key else ""
         self._netloc, self._path = parts.netloc, parts.path
         self._addresses: list[tuple[Any, ...]] = []
         self._idle: list[_Connection] = []
@@ -85,7 +89,7 @@ class Wire:
     def post(self, path: str, body: bytes) -> bytes:
         """The bytes of a request, ready to be sent."""
         head = (
-            f"POST {self._path}{path} HTTP/1.1\r\nHost: {self._netloc}\r\nUser-Agent: sgl-launch\r\n"
+            f"POST {self._path}{path} HTTP/1.1\r\nHost: {self._netloc}\r\nUser-Agent: sgl-launch\r\n{self._key}"
             f"Content-Type: application/json\r\nAccept: */*\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body

@@ -25,4 +25,4 @@ def command(run: RunFolder, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(file_sd(read_deployment(run), run.job_id), indent=1))
         return
-    click.echo(PROMETHEUS.format(file=(run.path / "targets.json").resolve()), nl=False)
+    click.echo(PROMETHEUS.format(folder=run.path.resolve()), nl=False)

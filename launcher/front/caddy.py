@@ -1,0 +1,226 @@
+"""Caddy's config as JSON (https://caddyserver.com/docs/json/). Pure.
+
+Keys stand in the config itself, a file that this user alone can read: a file that is read for each request would make
+every request wait for the run folder's storage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.front.keys import Keys
+
+DIRECT = "/frontend-{}"  # the path before which the owner reaches one frontend of several, by its turn
+NAMED = "unix/{env.XDG_DATA_HOME}/named-keys.sock"  # who knows the further keys (launcher.front.named)
+SERVER_NAME = "sgl-launch"  # what the job's certificates say (launcher.job.keys)
+
+# Seconds. A frontend that does not take a connection is passed over at once, one that does not answer /live after
+# `_LIVE`; without another one, a request waits for `_RETRY` for a frontend that is being started again.
+_DIAL, _LIVE, _EVERY, _AWAY, _RETRY = 3, 2, 1, 5, 5
+_HEADERS, _IDLE = 15, 300  # for a client's request line and headers; between two requests of a connection
+_CONNECTIONS = 1024  # that are kept open to each frontend
+
+
+@dataclass(frozen=True)
+class Tls:
+    """A server certificate and its key, paths as the front sees them."""
+
+    cert: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Address:
+    """The one address: where it listens, the frontends behind it (HOST:PORT), and who may use what.
+
+    `routes` are the paths that clients may use. `named` says that further keys are asked for at NAMED. `job_keys` is
+    the folder of the job's certificates, with which the gates before frontends on several nodes are called; None where
+    all frontends are on this machine.
+    """
+
+    listen: tuple[str, ...]
+    frontends: tuple[str, ...]
+    routes: tuple[str, ...]
+    keys: Keys
+    named: bool = False
+    tls: Tls | None = None
+    job_keys: str | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The door to one frontend on its node, for holders of the job's certificate alone."""
+
+    listen: str
+    frontend: str
+    job_keys: str
+
+
+def config(address: Address | None, gate: Gate | None, grace: float) -> str:
+    """The config of one Caddy. At its end running requests get `grace` seconds."""
+    servers: dict[str, Any] = {}
+    certificates: list[dict[str, Any]] = []
+    if address is not None:
+        servers["front"] = _server(address.listen, _routes(address))
+        if address.tls is not None:
+            servers["front"]["tls_connection_policies"] = [_policy("front")]
+            certificates.append(_files(address.tls, "front"))
+    if gate is not None:
+        servers["gate"] = _server([gate.listen], [{"handle": [_proxy([gate.frontend])]}])
+        servers["gate"]["tls_connection_policies"] = [{**_policy("gate"), "client_authentication": _mutual(gate)}]
+        servers["gate"].pop("logs")  # the front has said it
+        servers["gate"]["strict_sni_host"] = False  # whatever address it is called by, the certificate decides
+        own = Tls(f"{gate.job_keys}/server.pem", f"{gate.job_keys}/server.key")
+        certificates.append(_files(own, "gate"))
+    apps: dict[str, Any] = {"http": {"grace_period": f"{grace:g}s", "servers": servers}}
+    if certificates:
+        apps["tls"] = {"certificates": {"load_files": certificates}}
+    made = {"admin": {"disabled": True, "config": {"persist": False}}, "logging": _logging(), "apps": apps}
+    return json.dumps(made, indent=1) + "\n"
+
+
+def _server(listen: Sequence[str], routes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "listen": list(listen),
+        "protocols": ["h1", "h2"],  # h3 would open a UDP port
+        "automatic_https": {"disable": True},
+        "read_header_timeout": f"{_HEADERS}s",
+        "idle_timeout": f"{_IDLE}s",
+        "logs": {"default_logger_name": "access"},
+        "routes": routes,
+    }
+
+
+def _routes(address: Address) -> list[dict[str, Any]]:
+    """In order; the first that fits a request answers it."""
+    # the job's own questions at intervals are no matter for the log
+    routes: list[dict[str, Any]] = [{"match": [{"method": ["HEAD"], "path": ["/"]}], "handle": [_UNLOGGED, _NO_KEY]}]
+    admin, client = _bearers(address.keys.admin), _bearers(address.keys.endpoint)
+    proxy = _proxy(address.frontends, address.job_keys)
+    if len(address.frontends) > 1:
+        for turn, frontend in enumerate(address.frontends):
+            path = DIRECT.format(turn)
+            strip = {"handler": "rewrite", "strip_path_prefix": path}
+            one = [*_OWNER, strip, _proxy([frontend], address.job_keys)]
+            routes.append({"match": [{**m, "path": [f"{path}/*"]} for m in admin], "handle": one})
+    routes.append({"match": admin, "handle": [*_OWNER, proxy]})
+    allowed = {"path": list(address.routes)}
+    if address.keys.endpoint is None:
+        routes.append({"match": [allowed], "handle": [proxy]})
+        routes.append({"handle": [_refusal(403, "this path needs the job's admin key")]})
+        return [{**route, "terminal": True} for route in routes]
+    forbidden = _refusal(403, "this path is not part of the inference API: it needs the job's admin key")
+    inner: list[dict[str, Any]] = [{"match": [allowed], "handle": [proxy], "terminal": True}, {"handle": [forbidden]}]
+    routes.append({"match": client, "handle": [_logged("job"), _subroute(inner)]})
+    if address.named:
+        other = {"header": {"Authorization": ["Bearer *"]}}
+        routes.append({"match": [other], "handle": [_ask_named(), _subroute(inner)]})
+    routes.append({"handle": [_NO_KEY]})
+    return [{**route, "terminal": True} for route in routes]
+
+
+def _bearers(key: str | None) -> list[dict[str, Any]]:
+    """Requests with this key, as OpenAI's clients send it or as Anthropic's do."""
+    return [{"header": {"Authorization": [f"Bearer {key}"]}}, {"header": {"X-Api-Key": [key]}}] if key else []
+
+
+def _subroute(routes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"handler": "subroute", "routes": routes}
+
+
+def _logged(name: str) -> dict[str, Any]:
+    return {"handler": "log_append", "key": "key", "value": name}
+
+
+def _ask_named() -> dict[str, Any]:
+    """Asks whether the request's key is one of the further ones, and by what name; a refusal goes to the client."""
+    known = {
+        "match": {"status_code": [2]},
+        "routes": [{"handle": [_logged("{http.reverse_proxy.header.X-Key-Name}")]}],
+    }
+    return {
+        "handler": "reverse_proxy",
+        "rewrite": {"method": "GET", "uri": "/"},
+        "upstreams": [{"dial": NAMED}],
+        "handle_response": [known],
+    }
+
+
+def _refusal(status: int, message: str) -> dict[str, Any]:
+    """An error as OpenAI's clients read it."""
+    kind = "authentication_error" if status == 401 else "permission_error"
+    headers = {"Content-Type": ["application/json"]}
+    if status == 401:
+        headers["Www-Authenticate"] = ["Bearer"]
+    body = json.dumps({"error": {"message": message, "type": kind, "code": status}})
+    return {"handler": "static_response", "status_code": status, "headers": headers, "body": body}
+
+
+_UNLOGGED = {"handler": "vars", "log_skip": True}
+_NO_KEY = _refusal(401, "a key is needed: Authorization: Bearer KEY")
+_OWNER = (_logged("admin"), _subroute([{"match": [{"path": ["*/live"]}], "handle": [_UNLOGGED]}]))
+
+
+def _proxy(frontends: Sequence[str], job_keys: str | None = None) -> dict[str, Any]:
+    """To the frontend that has the fewest requests. A request ends there when its client goes: no flush_interval is
+    set, since -1 would undo that, and Caddy passes on event streams at once anyway."""
+    transport: dict[str, Any] = {
+        "protocol": "http",
+        "dial_timeout": f"{_DIAL}s",
+        "keep_alive": {"max_idle_conns_per_host": _CONNECTIONS},
+        "network_proxy": {"from": "none"},
+        "compression": False,
+    }
+    if job_keys:
+        transport["tls"] = {
+            "ca": {"provider": "file", "pem_files": [f"{job_keys}/ca.pem"]},
+            "client_certificate_file": f"{job_keys}/client.pem",
+            "client_certificate_key_file": f"{job_keys}/client.key",
+            "server_name": SERVER_NAME,
+        }
+    handler: dict[str, Any] = {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": one} for one in frontends],
+        "transport": transport,
+        # a key is the front's business alone, and no matter for a frontend's log
+        "headers": {"request": {"delete": ["Authorization", "X-Api-Key"]}},
+        "load_balancing": {
+            "selection_policy": {"policy": "least_conn"},
+            "try_duration": f"{_RETRY}s",
+            "try_interval": "100ms",
+        },
+    }
+    if len(frontends) > 1:
+        handler["health_checks"] = {
+            "passive": {"fail_duration": f"{_AWAY}s", "max_fails": 1},
+            "active": {"uri": "/live", "interval": f"{_EVERY}s", "timeout": f"{_LIVE}s"},
+        }
+    return handler
+
+
+def _policy(tag: str) -> dict[str, Any]:
+    return {"certificate_selection": {"any_tag": [tag]}}
+
+
+def _files(tls: Tls, tag: str) -> dict[str, Any]:
+    return {"certificate": tls.cert, "key": tls.key, "tags": [tag]}
+
+
+def _mutual(gate: Gate) -> dict[str, Any]:
+    ca = {"provider": "file", "pem_files": [f"{gate.job_keys}/ca.pem"]}
+    return {"mode": "require_and_verify", "ca": ca}
+
+
+def _logging() -> dict[str, Any]:
+    """A line for each request on standard output, and errors on the other; without headers and without the query, which
+    may hold anything."""
+    drop = ["request>headers", "request>tls", "resp_headers", "bytes_read", "user_id"]
+    fields: dict[str, Any] = {name: {"filter": "delete"} for name in drop}
+    fields["request>uri"] = {"filter": "regexp", "regexp": r"\?.*", "value": "?..."}
+    encoder = {"format": "filter", "wrap": {"format": "json"}, "fields": fields}
+    access = {"writer": {"output": "stdout"}, "encoder": encoder, "include": ["http.log.access"]}
+    rest = {"writer": {"output": "stderr"}, "encoder": encoder, "level": "WARN", "exclude": ["http.log.access"]}
+    return {"logs": {"access": access, "default": rest}}
