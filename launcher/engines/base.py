@@ -11,8 +11,8 @@ from launcher.base.errors import Problem
 from launcher.base.portnames import Offset
 from launcher.base.words import Ref, Word, names
 from launcher.config import Config, Source
-from launcher.front.owned import OWNED_FRONTEND_ENV, OWNED_FRONTEND_FLAGS, OWNED_SERVER_FLAGS
 from launcher.config.schema import Role
+from launcher.front.owned import OWNED_FRONTEND_ENV, OWNED_FRONTEND_FLAGS, OWNED_SERVER_FLAGS
 
 
 @dataclass(frozen=True)

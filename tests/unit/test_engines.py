@@ -311,13 +311,13 @@ def test_mocker_needs_no_container() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("prefill: {args: {api-key: secret123}}\ndecode: {}\n", "prefill.args.api-key: not to be set here: a key"),
+        ("prefill: {args: {api-key: secret123}}\ndecode: {}\n", "prefill.args.api-key: can't be set here: a key"),
         ("prefill: {args: {ssl-certfile: ./c}}\ndecode: {}\n", "set security.tls instead"),
         ("prefill: {}\ndecode: {}\nfrontend: {args: {tls-cert-path: ./c}}\n", "set security.tls instead"),
         ("prefill: {}\ndecode: {}\nfrontend: {args: {control-plane-api-keys: k}}\n", "security.endpoint"),
         ("prefill: {}\ndecode: {}\nfrontend: {args: {http-host: 0.0.0.0}}\n", "frontends listen on 127.0.0.1"),
         ("prefill: {}\ndecode: {}\nfrontend: {env: {DYN_TLS_CERT_PATH: /c}}\n", "frontend.env.DYN_TLS_CERT_PATH"),
-        ("prefill: {}\ndecode: {}\nenv: {DYN_HTTP_HOST: 0.0.0.0}\n", "env.DYN_HTTP_HOST: not to be set here"),
+        ("prefill: {}\ndecode: {}\nenv: {DYN_HTTP_HOST: 0.0.0.0}\n", "env.DYN_HTTP_HOST: can't be set here"),
     ],
 )
 def test_what_would_open_or_shut_the_endpoint_is_refused(engine: str, text: str, said: str) -> None:
