@@ -63,12 +63,13 @@ class Launcher:
 
     cluster: Cluster
     folder: Path
+    program: Path = SGL_LAUNCH
 
     def __call__(self, *words: str, timeout: float = 60) -> CompletedProcess[str]:
         site = self.folder / "site.yaml"  # so that this machine's own is not read
         site.write_text("runs: runs\n")
         return self.cluster.run(
-            [str(SGL_LAUNCH), *words],
+            [str(self.program), *words],
             cwd=self.folder,
             env={"SGL_LAUNCH_SITE": str(site)},
             timeout=timeout,
