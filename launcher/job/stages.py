@@ -81,6 +81,7 @@ class Stages:
         with self._stage("workers"):
             for group in plan.groups:
                 self._start_worker(group)
+                await asyncio.sleep(0)  # hundreds take seconds: signals, and signs of life to the agents, in between
         with self._stage("frontend"):
             self._start_frontends()
         await services

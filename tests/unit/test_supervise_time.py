@@ -154,6 +154,22 @@ def test_a_signal_right_after_a_start(play: Play, cluster: str, name: str) -> No
     assert [s.name for s in world.living_then][-1] == name, "what was started is ended, and no more is started"
 
 
+def test_a_signal_is_heard_between_the_starts_of_many_workers(play: Play) -> None:
+    async def nothing(world: World) -> None:
+        pass
+
+    def begun(name: str) -> None:
+        if name == "prefill-0":  # a signal's handler runs when the loop gets to it
+            asyncio.get_running_loop().call_soon(world.signal)
+
+    world = World()
+    world.on_start = begun
+    play(world, nothing)
+    assert world.code == 143
+    assert world.states("workers") == ["started", "cancelled"]
+    assert "decode-0" not in world.job.parts
+
+
 @pytest.mark.parametrize("stage", ["nodes", "kernels", "services", "ready"])
 def test_a_cancellation_that_is_lost(play: Play, stage: str) -> None:
     """asyncio.wait_for can lose one: the stages still do not go on."""
