@@ -13,10 +13,19 @@ GpuType = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")]
 GpuRequest = Literal["gpus-per-node", "gres", "none"]
 
 
-class Slurm(BaseModel):
-    """The allocation. Any other sbatch option can stand here by its long name."""
+class _Options(BaseModel):
+    """A mapping in which any option of sbatch can stand."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The sbatch options given, by their dashed long names."""
+        return {key.replace("_", "-"): value for key, value in (self.__pydantic_extra__ or {}).items()}
+
+
+class Slurm(_Options):
+    """The allocation. Any other sbatch option can stand here by its long name."""
 
     gpus_per_node: NodeGpus = Field(default=8, description="GPUs on each node.")
     gpu_request: GpuRequest = Field(
@@ -34,11 +43,6 @@ class Slurm(BaseModel):
         description="Options that a plug-in of the site adds to sbatch, as words: `[\"--argos=no\"]`.",
     )
 
-    @property
-    def given(self) -> dict[str, Any]:
-        """The sbatch options given, by their dashed long names."""
-        return _dashed(self.__pydantic_extra__)
-
     def under(self, own: RoleSlurm) -> Slurm:
         """This one with a role's own on top of it, key by key."""
         options = {**self.given, **{k: v for k, v in own.given.items() if v is not None}}
@@ -51,10 +55,8 @@ class Slurm(BaseModel):
         )
 
 
-class RoleSlurm(BaseModel):
+class RoleSlurm(_Options):
     """What holds for this role's nodes in place of what `slurm` says: any sbatch option that chooses nodes."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     gpus_per_node: NodeGpus | None = Field(default=None, description="GPUs on each of these nodes.")
     gpu_request: GpuRequest | None = Field(default=None, description="How the script asks for them.")
@@ -62,18 +64,7 @@ class RoleSlurm(BaseModel):
     options: list[Text] | None = Field(default=None, description="Options of the site's own, as words.")
 
     @property
-    def given(self) -> dict[str, Any]:
-        """The sbatch options given, by their dashed long names."""
-        return _dashed(self.__pydantic_extra__)
-
-    @property
     def says_something(self) -> bool:
         """Whether any key has a value: `null` is a key that is not given."""
-        return any(v is not None for v in self._own())
-
-    def _own(self) -> tuple[Any, ...]:
-        return self.gpus_per_node, self.gpu_request, self.gpu_type, self.options, *self.given.values()
-
-
-def _dashed(extra: dict[str, Any] | None) -> dict[str, Any]:
-    return {str(k).replace("_", "-"): v for k, v in (extra or {}).items()}
+        own = self.gpus_per_node, self.gpu_request, self.gpu_type, self.options
+        return any(value is not None for value in (*own, *self.given.values()))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
-from launcher.base.plugins import ENGINES, RUNTIMES
+from launcher.base.plugins import ENGINES, RUNTIMES, Registry
 from launcher.base.suggest import nearest
 from launcher.config.names import NAME, not_a_secret, not_to_be_set
 
@@ -26,21 +26,17 @@ def _shown(value: str) -> str:
     return repr(value if len(value) <= 80 else value[:77] + "...")
 
 
-def _engine(value: str) -> str:
-    return value if value in ENGINES.ours else _one_of(value, ENGINES.names())
-
-
-def _runtime(value: str) -> str:
-    return value if value in RUNTIMES.ours else _one_of(value, RUNTIMES.names())
-
-
-def _one_of(value: str, names: list[str]) -> str:
+def _known(registry: Registry) -> AfterValidator:
     """As pydantic's Literal, for names that are known only when they are asked for."""
-    if value not in names:
-        shown = [repr(n) for n in names]
-        expected = " or ".join([", ".join(shown[:-1]), shown[-1]])
-        raise PydanticCustomError("literal_error", "not a known name", {"expected": expected})
-    return value
+
+    def check(value: str) -> str:
+        if value not in registry.ours and value not in (names := registry.names()):
+            *others, last = map(repr, names)
+            expected = f"{', '.join(others)} or {last}"
+            raise PydanticCustomError("literal_error", "not a known name", {"expected": expected})
+        return value
+
+    return AfterValidator(check)
 
 
 def _one_line(value: str) -> str:
@@ -145,8 +141,8 @@ def no_lines(value: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]
 Name = Annotated[str, BeforeValidator(_text), AfterValidator(_name)]
-Engine = Annotated[str, AfterValidator(_engine)]
-Runtime = Annotated[str, AfterValidator(_runtime)]
+Engine = Annotated[str, _known(ENGINES)]
+Runtime = Annotated[str, _known(RUNTIMES)]
 Env = Annotated[dict[str, Any], AfterValidator(_env)]
 # written as it is read
 EnvFrom = Annotated[

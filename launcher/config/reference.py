@@ -20,19 +20,18 @@ ones, key by key: defaults, the site files (`/etc/sgl-launch/site.yaml`, then
 
 def markdown() -> str:
     """The whole reference."""
-    sections = [_HEAD, "## Top level", _table(Config, "")]
-    for name, field in Config.model_fields.items():
-        for part in _models(field.annotation):
-            sections += _section(name, part)
+    sections = [_HEAD, "## Top level", _table(Config, ""), *_below(Config, "")]
     return "\n\n".join(s.strip() for s in sections) + "\n"
 
 
-def _section(path: str, model: type[BaseModel]) -> list[str]:
-    note = (model.__doc__ or "").strip()
-    sections = [f"## `{path}`", note, _table(model, path + ".")]
+def _below(model: type[BaseModel], prefix: str) -> list[str]:
+    """The sections of a mapping's own mappings."""
+    sections = []
     for name, field in model.model_fields.items():
         for part in _models(field.annotation):
-            sections += _section(f"{path}.{name}", part)
+            path = f"{prefix}{name}"
+            note = (part.__doc__ or "").strip()
+            sections += [f"## `{path}`", note, _table(part, f"{path}."), *_below(part, f"{path}.")]
     return sections
 
 
