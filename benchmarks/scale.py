@@ -11,6 +11,7 @@ another checkout of sgl-launch, with a .venv of its own, on the same cluster jus
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -104,8 +105,9 @@ def helpers(cluster: Cluster, run: Run) -> str:
     for process in cluster.processes(host):
         names = {Path(word).name for word in process.argv}
         if not names & {"ready_at_once", "python", "true"} and "launch_router" not in str(process):
-            said = (proc / str(process.pid) / "smaps_rollup").read_text()
-            sizes.append(int(said.split("Pss:")[1].split()[0]))
+            with contextlib.suppress(FileNotFoundError):  # it has ended
+                said = (proc / str(process.pid) / "smaps_rollup").read_text()
+                sizes.append(int(said.split("Pss:")[1].split()[0]))
     each = f"{len(sizes) / groups:.1f} and {sum(sizes) / groups:.0f} KiB a group"
     return f"{len(sizes)} helpers on the first node, {each}"
 
