@@ -73,11 +73,10 @@ class Stages:
                 self.job.share(await kernels.prepare_all(self.job, self.run))
         if plan.only_kernels:
             return
-        await soon
         if plan.fronts:
             with self._stage("keys"):
                 await asyncio.to_thread(self._make_keys)
-        services = self._start_services()
+        services = self._start_services(soon)
         with self._stage("workers"):
             for group in plan.groups:
                 self._start_worker(group)
@@ -85,6 +84,7 @@ class Stages:
         with self._stage("frontend"):
             self._start_frontends()
         await services
+        await soon
         with self._stage("ready"):
             await wait_until_ready(self.addresses.deployment, config.timeouts.ready, self.journal)
             deployment = self.addresses.deployment
@@ -163,8 +163,9 @@ class Stages:
             make_certificates(secrets, names, security.nats_tls)
         self.addresses.write_front()
 
-    def _start_services(self) -> Awaitable[None]:
-        """Start NATS and etcd; workers need not wait for them, since they ask again until they answer."""
+    def _start_services(self, clients: Awaitable[None]) -> Awaitable[None]:
+        """Start NATS and etcd; workers need not wait for them, since they ask again until they answer. `clients` is the
+        import of what asks them."""
         if not self.plan.services:
             return asyncio.sleep(0)
         self.journal.begin("services")
@@ -173,6 +174,7 @@ class Stages:
             self._start(Part(self.job, name, "service", name, node, (), dict, None, self._services_answer))
 
         async def ready() -> None:
+            await clients
             await self._services_answer()
             self._go_on()
             self.journal.event("services", "done")
@@ -302,9 +304,9 @@ class Stages:
 
 
 def _import_heavy() -> None:
-    """While the nodes answer."""
+    """While the nodes answer and the workers start."""
+    import cryptography.x509  # noqa: F401, I001 - the keys are made with it before all else
     import aiohttp  # noqa: F401
-    import cryptography.x509  # noqa: F401
     import nats  # noqa: F401
     import pyetcd  # noqa: F401
 
