@@ -12,9 +12,9 @@ import jinja2
 from launcher import __version__
 from launcher.base.counting import counted
 from launcher.base.files import data_path
-from launcher.base.words import Joined, Ref, Word, quote
+from launcher.base.words import Ref, Word, quote
 from launcher.config.names import self_references
-from launcher.containers import container_command
+from launcher.containers import job_container
 from launcher.engines.services import key_paths, secured
 from launcher.plan.model import Plan, RolePlan
 from launcher.plan.show import embedded
@@ -42,7 +42,7 @@ def render(plan: Plan, launcher: str = "sgl-launch") -> str:
         finalize=_only_quoted,
     )
     env.filters.update(
-        q=_q, words=_words, packed=_packed, inline=_inline, exports=_exports,
+        q=_q, words=_words, inline=_inline, exports=_exports,
         alternatives=_alternatives, ident=_ident, comment=_comment, verbatim=_Quoted, line=_line,
         sbatch=lambda word: _Quoted(sbatch_quoted(word)),
     )  # fmt: skip
@@ -71,26 +71,10 @@ def _ident(value: str) -> _Quoted:
     return _Quoted(value)
 
 
-def _words(values: Any) -> _Quoted:
-    """A command over several lines, a flag with its values on each; flags whose values the job gives out share
-    lines."""
-    lines: list[str] = []
-    given = False  # whether the line before holds such flags alone
-    for flag in _by_flag(values):
-        text = " ".join(quote(word) for word in flag)
-        ours = bool(lines) and any(isinstance(word, (Ref, Joined)) for word in flag[1:])
-        if ours and given and len(lines[-1]) + len(text) < WIDTH - 8:
-            lines[-1] += f" {text}"
-        else:
-            lines.append(text)
-        given = ours
-    return _Quoted(_CONTINUED.join(lines))
-
-
-def _packed(values: Any) -> _Quoted:
-    """A command over several lines, as many flags to a line as fit."""
+def _words(values: Any, width: int = 96) -> _Quoted:
+    """A command over several lines, a flag and its values as one: as many to a line as fit."""
     first, *others = (" ".join(quote(word) for word in flag) for flag in _by_flag(values))
-    return _Quoted(_CONTINUED.join([first, *_lines(others, " ", WIDTH - 8)]))
+    return _Quoted(_CONTINUED.join([first, *_lines(others, " ", width)]))
 
 
 def _by_flag(values: Any) -> list[list[Any]]:
@@ -165,7 +149,6 @@ def _variables(plan: Plan, launcher: str) -> dict[str, Any]:
     config = plan.config
     slurm = plan.cluster == "slurm"
     common_env, worker_env, roles = _shared_env(plan)
-    kernels = config.warmup.kernels if config.warmup.kernels.cache_dir else None
     return {
         "version": __version__,
         "launcher": launcher,
@@ -174,7 +157,7 @@ def _variables(plan: Plan, launcher: str) -> dict[str, Any]:
         "slurm": slurm,
         "where": counted(plan.nodes, "node") if slurm else "this machine",
         "directives": sbatch_directives(plan) if slurm else [],
-        "container": container_command(config.container),
+        "container": job_container(config),
         "has_keys": secured(config) and bool(plan.services or config.services.where == "external"),
         "keys": config.services.keys if config.services.where == "external" else Ref("${RUN}/secrets"),
         "key_env": key_paths(config),
@@ -182,7 +165,6 @@ def _variables(plan: Plan, launcher: str) -> dict[str, Any]:
         "worker_env": worker_env,
         "frontend_env": {k: v for k, v in plan.frontend.env.items() if k not in common_env},
         "roles": roles,
-        "kernels": kernels,
         "processes": processes(plan),
         "plan_json": _plan_json(plan),
     }
@@ -194,7 +176,7 @@ def processes(plan: Plan) -> list[str]:
     names += ["frontend"] if plan.frontend.argv else []
     names += ["front"] if plan.fronts else []
     names += ["named_keys"] if plan.fronts and plan.config.security.endpoint_keys else []
-    names += ["kernels"] if plan.config.warmup.kernels.cache_dir else []
+    names += ["kernels"] if plan.config.keeps_caches else []
     return names
 
 

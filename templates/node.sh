@@ -121,7 +121,7 @@ facts() {
 }
 
 # --- The engine's own processes: a line "engine HOST GROUP/RANK:PID ..." whenever they have changed -----------------------
-declare -A rank_of=()
+declare -A rank_of=() compiled=()
 last=
 watch_engine() {
   local file pid at name found=
@@ -138,6 +138,17 @@ watch_engine() {
   done
   [ "$found" = "$last" ] || say engine "$host$found"
   last=$found
+}
+
+# --- Compilers of the workers: a line "compilers HOST GROUP/RANK:NAME ..." whenever new ones are seen ---------------------
+watch_compilers() {
+  local file rank found=
+  for file in $(grep -lsxE 'nvcc|cicc|ptxas.*|nvlink|ninja|cc1(plus)?' /proc/[0-9]*/comm); do
+    [ -z "${compiled[$file]:-}" ] || continue
+    rank=$(grep -aoszm1 "^LAUNCH_RANK=$job/.*" "${file%comm}environ" | tr -d '\0') compiled[$file]=1
+    case $rank in '' | */kernels-*) ;; *) found+=" ${rank#*/}:$(<"$file")" ;; esac
+  done 2>/dev/null
+  [ -z "$found" ] || say compilers "$host$found"
 }
 
 # --- Orders ------------------------------------------------------------------------------------------------------------
@@ -172,7 +183,7 @@ while :; do
     signal_all KILL
     break
   fi
-  [ -z "$engine" ] || watch_engine
+  [ -z "$engine" ] || { watch_engine && watch_compilers; }
 done
 [ -z "$sweep" ] || bash -c "$sweep" >/dev/null 2>&1
 rm -rf "$own"

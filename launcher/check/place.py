@@ -151,7 +151,7 @@ def _compiles(x: Facts) -> bool:
     """Whether SGLang will compile DeepGEMM's kernels: for DeepSeek's FP8, unless it is told not to."""
     env = [x.config.env, *(r.env for r in x.config.roles.values())]
     off = any(e.get("SGLANG_JIT_DEEPGEMM_PRECOMPILE") in ("0", "false") for e in env)
-    kept = x.config.warmup.kernels.cache_dir is not None  # built in parallel, once
+    kept = x.config.keeps_caches  # built in parallel, once
     return x.config.engine != "mocker" and x.model.mla is True and not off and not kept
 
 
@@ -159,7 +159,7 @@ def compilation(x: Facts) -> Iterator[Finding]:
     """Whether those who watch over a start wait for kernels that SGLang compiles during it."""
     if not _compiles(x):
         return
-    instead = "or set warmup.kernels.cache_dir"
+    instead = "or have them built before (warmup.kernels.enabled)"
     need = (LOADING + KERNELS) * 60
     if x.config.timeouts.ready < need:
         message = (

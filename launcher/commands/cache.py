@@ -1,8 +1,9 @@
-"""`sgl-launch cache list|show|verify|prune`: the kernel archives of a cache folder."""
+"""`sgl-launch cache list|show|verify|prune`: the archives of a cache folder."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,21 @@ from launcher.base.counting import counted
 from launcher.base.errors import InputError, WorkError
 from launcher.commands.options import as_input_error, json_option
 
+
+def _usual() -> Path:
+    """Where jobs keep archives without a config's own word."""
+    from launcher.config.site import site_value
+
+    return Path(site_value("warmup.kernels.cache_dir") or Path(site_value("runs") or "runs", f"kernels_{os.geteuid()}"))
+
+
 _folder = click.option(
     "--cache-dir",
     "folder",
-    required=True,
+    default=_usual,
     envvar="SGL_LAUNCH_CACHE_DIR",
     type=click.Path(path_type=Path),
-    help="The config's warmup.kernels.cache_dir.",
+    help="The config's warmup.kernels.cache_dir (default: the site file's, or kernels_UID beside the run folders).",
 )
 
 
@@ -42,11 +51,12 @@ def list_(folder: Path, as_json: bool) -> None:
     if not found:
         click.echo(f"no archives in {folder}", err=True)
         return
-    click.echo(f"{'kernels':>7} {'size':>10} {'used':>12}  archive")
+    click.echo(f"{'kernels':>7} {'files':>6} {'size':>10} {'used':>12}  archive")
     for entry in found:
-        kernels = len(entry.contents.kernels) if entry.contents else "bad"
+        held = entry.contents
+        numbers = f"{len(held.kernels):>7} {len(held.files):>6}" if held else f"{'bad':>7} {'':>6}"
         age = (time.time() - entry.used) / 86400
-        click.echo(f"{kernels:>7} {entry.bytes / 1e6:>7.1f} MB {age:>7.1f} days  {entry.name}")
+        click.echo(f"{numbers} {entry.bytes / 1e6:>7.1f} MB {age:>7.1f} days  {entry.name}")
 
 
 @command.command("show")

@@ -7,6 +7,7 @@ import json
 import click
 
 from launcher.commands.options import config_argument, json_option, offline_checks, planned
+from launcher.kernels import show as kernels
 from launcher.plan.model import Cluster
 from launcher.plan.show import to_json
 from launcher.run.planned import Planned
@@ -22,11 +23,12 @@ def command(config: str, sets: tuple[str, ...], cluster: Cluster, commands: bool
     Equal groups are shown as one. A port `P+n` is n above the base of a block that the job finds when it starts.
     `<nodeN>` is the address of the allocation's node N.
     """
-    plan = to_json(planned(config, sets, cluster))
+    made = planned(config, sets, cluster)
+    plan = to_json(made)
     if as_json:
-        click.echo(json.dumps(plan, indent=2))
+        click.echo(json.dumps({**plan, "kernels": kernels.facts(made.config)}, indent=2))
     else:
         from launcher.report.plantext import plan_text
 
-        click.echo(plan_text(Planned.read(plan), commands))
+        click.echo("\n".join([plan_text(Planned.read(plan), commands), "", *kernels.lines(made.config)]))
     offline_checks(config, sets, cluster, refuse=False)

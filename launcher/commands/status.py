@@ -103,6 +103,8 @@ def head(status: Status) -> list[str]:
     if status.security and status.services:
         services = ", ".join(f"{name} {state}" for name, state in status.services.items())
         lines += [f"services {services}", f"         {status.security}"]
+    if status.kernels:
+        lines.append(f"kernels  {status.kernels}")
     lines.append(f"run folder {status.folder}")
     return lines
 

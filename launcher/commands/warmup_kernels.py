@@ -16,7 +16,7 @@ from launcher.base.errors import InputError, WorkError
 from launcher.base.files import own_command
 from launcher.commands.options import as_input_error
 from launcher.config.load import load_config
-from launcher.job.kernels import folder_name, manifest_of
+from launcher.kernels.wish import job_of, manifest_of
 from launcher.plan.make import kernels_plan, make_plan
 from launcher.plan.model import Cluster
 from launcher.run.folder import RunFolder
@@ -49,26 +49,18 @@ def learn(log: Path, out: Path | None) -> None:
 
 
 def build_here(config: str, sets: tuple[str, ...]) -> None:
-    """Build on this machine, with all its GPUs and cores, into the archive under cache_dir."""
+    """Build on this machine, with all its GPUs and cores, into the archive of the config's jobs."""
     from warmup.kernels import ERRORS
 
     loaded, _ = load_config(config, sets)
-    wish = loaded.warmup.kernels
-    if wish.cache_dir is None:
-        raise InputError("warmup.kernels.cache_dir is not set: where should the archive be kept?")
     python = loaded.python or sys.executable
-    package_folder = Path(__file__).resolve().parent.parent
+    package_folder = Path(__file__).resolve().parent.parent.parent
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = Path(scratch) / "kernels.json"
+        told = Path(scratch) / "kernels.json"
         with as_input_error(*ERRORS):
-            manifest_of(loaded.model_dump(mode="json")).write(manifest)
-        folder = Path(f"{wish.local_dir}-{os.getuid()}", folder_name(manifest, loaded.container.image))
-        words = [
-            *(python, "-m", "warmup.kernels", "ensure", "--manifest", str(manifest)),
-            *("--folder", str(folder), "--cache-dir", wish.cache_dir),
-            *("--image", loaded.container.image or ""),
-        ]
+            job_of(loaded, Path(loaded.runs), manifest_of(loaded.model_dump(mode="json"))).write(told)
         path = os.pathsep.join(p for p in (str(package_folder), os.environ.get("PYTHONPATH")) if p)
+        words = [python, "-m", "warmup.kernels", "ensure", str(told)]
         done = subprocess.run(words, env={**os.environ, "PYTHONPATH": path})
     if done.returncode:
         raise WorkError("the kernels were not built; what is whole is kept, run it again to go on")
@@ -81,7 +73,7 @@ def submit_kernels(
     from launcher.render import render
 
     loaded, source = load_config(config, sets)
-    if loaded.warmup.kernels.cache_dir is None:
-        raise InputError(source.problem("must be set: where should the archive be kept?", "warmup", "kernels"))
+    if not loaded.keeps_caches:
+        raise InputError(source.problem("the config has no stage `kernels`: nothing to build", "warmup", "kernels"))
     plan = kernels_plan(make_plan(loaded, source, cluster))
     return start(plan, render(plan, own_command()), cluster, ())

@@ -158,7 +158,9 @@ class Timeouts(Part):
 
     services: Seconds = Field(default=60, description="NATS and etcd must answer within this.")
     ready: Seconds = Field(
-        default=3600, description="Every worker must answer a request within this."
+        default=3600,
+        description="Every worker must answer a request within this. Where it is not set, and DeepGEMM's kernels could "
+        "not be built ahead, the time that SGLang takes to compile them is added.",
     )
     stop: Annotated[Seconds, Field(ge=0.1, le=25)] = Field(
         default=8,
@@ -187,23 +189,27 @@ class WarmupRequests(Part):
 
 
 class WarmupKernels(Part):
-    """DeepGEMM's kernels, built in parallel once and kept, instead of by every job on every node."""
+    """What compilers make for a deployment (DeepGEMM, Triton, FlashInfer, TVM-FFI, Inductor, ...). DeepGEMM's kernels
+    are built in parallel before the workers start; all is kept in one archive, with which the next job begins."""
 
+    enabled: bool = Field(
+        default=True,
+        description="Have the stage `kernels`. The mocker and SGLang on the CPU have none, unless `cache_dir` is set.",
+    )
     cache_dir: Text | None = Field(
         default=None,
-        description="Folder of the kernel archives, on storage that every node sees (inside the "
-        "container too). Without it the job has no stage `kernels`.",
+        description="Folder of the archives, on storage that every node sees. Without it: `kernels_<uid>` beside the "
+        "run folders. Jobs mount it into containers.",
     )
     local_dir: Text = Field(
         default="/tmp/sgl-launch-kernels",
-        description="Where each node unpacks them: `<local_dir>-<uid>/<name>`, a name for each set of shapes "
-        "and image. Must not be shared by nodes. "
-        "With pyxis and docker, cache_dir and the folder above this one must be in container.mounts.",
+        description="Where each node keeps what compilers make: `<local_dir>-<uid>/<name>`, a name for each image and "
+        "model, the same in containers. Must not be shared by nodes, nor mounted noexec.",
     )
     manifest: Text | None = Field(
         default=None,
-        description="Shapes learnt with `warmup --kernels --from-log`, for models that are not of "
-        "the DeepSeek V3/R1 family. Computed from the flags when it is not given.",
+        description="Shapes learnt with `warmup --kernels --from-log`, for models whose shapes are not computed from "
+        "config.json and the flags.",
     )
     fast: bool = Field(
         default=False,
@@ -332,6 +338,13 @@ class Config(Part):
         """What holds for the nodes of a role: the top `slurm`, and over it the role's own."""
         own = self.roles[role].own_slurm
         return self.slurm.under(own) if own else self.slurm
+
+    @property
+    def keeps_caches(self) -> bool:
+        """Whether the job has the stage `kernels`: wherever its engine compiles something."""
+        kernels, on_cpu = self.warmup.kernels, any(r.args.get("device") == "cpu" for r in self.roles.values())
+        compiles = self.engine != "mocker" and not on_cpu
+        return kernels.enabled and (compiles or kernels.cache_dir is not None)
 
     @property
     def sbatch_options(self) -> list[str]:

@@ -21,14 +21,18 @@ def site_files() -> list[Path]:
 
 
 def site_value(key: str) -> str | None:
-    """A top-level text of the site files; None when none sets it."""
+    """A text of the site files by its key (`a.b`: b of a); None when none sets it."""
     value = None
     for site in site_files():
         data, places = site_layer(site)
-        if key in data:
-            value = data[key]
+        keys, found = tuple(key.split(".")), data
+        for one in keys[:-1]:
+            inner = found.get(one)
+            found = inner if isinstance(inner, dict) else {}
+        if keys[-1] in found:
+            value = found[keys[-1]]
             if not isinstance(value, str) or not value:
-                raise InputError(Problem(f"must be a text, not {short(value)}", places[key,], key))
+                raise InputError(Problem(f"must be a text, not {short(value)}", places[keys], key))
     return value
 
 

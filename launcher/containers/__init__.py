@@ -8,17 +8,17 @@ from typing import cast
 
 from launcher.base.errors import Problem
 from launcher.base.plugins import RUNTIMES
+from launcher.base.words import Ref, Word
 from launcher.config import Config, Source
 from launcher.config.placeholders import placeholder
 from launcher.config.schema import Container
-from launcher.containers.base import ContainerCommand, Runtime
+from launcher.containers.base import RUN_MOUNT, ContainerCommand, Runtime
 
-__all__ = ["ContainerCommand", "Runtime", "container_command", "container_problems", "host_path"]
+__all__ = ["ContainerCommand", "Runtime", "container_command", "container_problems", "host_path", "job_container"]
 
 
 def container_problems(config: Config, source: Source, cluster: str = "slurm") -> list[Problem]:
-    """A runtime without an image, an image of which nothing says how it is started, pyxis without Slurm, or kernels
-    that would be gone with the container that unpacked them."""
+    """A runtime without an image, an image of which nothing says how it is started, or pyxis without Slurm."""
     container = config.container
     if container.runtime != "none" and not container.image:
         return [source.problem(f"{container.runtime} needs an image", "container", "image")]
@@ -30,24 +30,7 @@ def container_problems(config: Config, source: Source, cluster: str = "slurm") -
     if container.runtime == "pyxis" and cluster == "local":
         message = "pyxis is part of Slurm; on this machine use apptainer, docker or none"
         return [source.problem(message, "container", "runtime")]
-    return _kernel_folder_problems(config, source)
-
-
-def _kernel_folder_problems(config: Config, source: Source) -> list[Problem]:
-    """Each step has a container of its own, with a /tmp of its own (Apptainer has the node's)."""
-    kernels, found = config.warmup.kernels, []
-    if kernels.cache_dir is None or config.container.runtime not in ("pyxis", "docker"):
-        return []
-    for key, path in (("cache_dir", kernels.cache_dir), ("local_dir", kernels.local_dir)):
-        # local_dir is a name's beginning: the folder above it must be mounted
-        top = str(Path(path).parent) if key == "local_dir" else path
-        if host_path(config, top) is None:
-            message = (
-                f"{path} would be inside one container and gone with it; mount a folder of the nodes: "
-                f"add {top}:{top} to container.mounts"
-            )
-            found.append(source.problem(message, "warmup", "kernels", key))
-    return found
+    return []
 
 
 def host_path(config: Config, path: str) -> Path | None:
@@ -63,6 +46,13 @@ def host_path(config: Config, path: str) -> Path | None:
     return None
 
 
-def container_command(container: Container) -> ContainerCommand:
-    """The words that start the container. Its run folder is mounted at the same path."""
-    return cast(Runtime, RUNTIMES.load(container.runtime))(container)
+def container_command(container: Container, *mounts: Word) -> ContainerCommand:
+    """The words that start the container. Its run folder is mounted at the same path, and `mounts` too."""
+    everything = [*container.mounts, RUN_MOUNT, *mounts]
+    return cast(Runtime, RUNTIMES.load(container.runtime))(container.model_copy(update={"mounts": everything}))
+
+
+def job_container(config: Config) -> ContainerCommand:
+    """The container of a job's processes, with the folders of its caches and archives."""
+    mounts = (Ref("${CACHES}:${CACHES}"), Ref("${ARCHIVES}:${ARCHIVES}")) if config.keeps_caches else ()
+    return container_command(config.container, *mounts)

@@ -31,6 +31,7 @@ class ContainerCommand:
 
 
 Runtime = Callable[[Container], ContainerCommand]
+"""Its `mounts` are words: the config's own and the launcher's, some of which refer to variables."""
 
 
 def none(container: Container) -> ContainerCommand:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from launcher.base.words import Ref, Word
 from launcher.config.schema import Container
-from launcher.containers.base import RUN_MOUNT, ContainerCommand
+from launcher.containers.base import ContainerCommand
 
 
 def docker(container: Container) -> ContainerCommand:
@@ -20,8 +20,7 @@ def docker(container: Container) -> ContainerCommand:
         *("--ulimit", "memlock=-1", "--ulimit", "stack=67108864", "--ulimit", "nofile=65536:65536"),
         *("--cap-add", "CAP_SYS_PTRACE", "--env", "HOME=/tmp"),
     ]
-    mounted: list[Word] = [*container.mounts, RUN_MOUNT]
-    words += [w for m in mounted for w in ("--volume", m)]
+    words += [w for m in container.mounts for w in ("--volume", m)]
     return ContainerCommand(
         prefix=(*words, *container.options),
         env_flag="--env",

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.base.words import shown
-from launcher.containers import container_command
+from launcher.containers import job_container
 from launcher.job import environment
 from launcher.job.addresses import Addresses
+from launcher.job.child import run_program
 from launcher.job.journal import Journal
 from launcher.job.logs import Logs
 from launcher.job.nodes import Nodes
 from launcher.job.part import Part
 from launcher.job.policy import Action, Phase
-from launcher.job.steps import Ended, LocalSteps, Place, SlurmSteps, Step, Steps
+from launcher.job.steps import Ended, LocalSteps, Place, SlurmSteps, Step, Steps, srun_words
 from launcher.plan.model import Plan
 from launcher.run.folder import RunFolder
 
@@ -55,18 +55,18 @@ class Job:
         }
         # for `cancel`, should this process be gone by then
         journal.later(lambda: (run.path / "scratch").write_text(f"{scratch}\n"))
-        container = container_command(self.config.container)
+        container = job_container(self.config)
         parts = "|".join(dict.fromkeys(role.command.part for role in plan.roles if role.command.part))
         agent = [str(run.path), scratch, parts, container.sweep.replace("$JOB_ID", job_id)]
         self.nodes = Nodes(plan, env, agent, self._engine_processes)
         self.addresses = Addresses(plan, self.nodes, run, job_id)
-        options = [shown(word, {"RUN": str(run.path)}) for word in container.srun_options]
         script = run.path / "job.sh"
         self.steps: Steps
         if plan.cluster == "local":
             self.steps = LocalSteps(script, env, self.logs, self._note_process)
         else:
-            self.steps = SlurmSteps(script, env, self.logs, self.nodes.tell, options, self.addresses.component)
+            options, component = container.srun_options, self.addresses.component
+            self.steps = SlurmSteps(script, env, self.logs, self.nodes.tell, options, component)
 
     def end(self, part: Part, ended: Ended, action: Action) -> None:
         """A part has ended for good: so does the job."""
@@ -104,6 +104,16 @@ class Job:
 
     def places(self, nodes: Sequence[int], gpus: Sequence[Sequence[int]] = ()) -> list[Place]:
         return self.addresses.places(nodes, gpus)
+
+    async def run_outside(self, words: Sequence[str]) -> str:
+        """Run a short program on every node, outside of containers; what went wrong there, empty if nothing."""
+        commands, hosts = [list(words)], dict[int | None, list[str]]()
+        if self.plan.cluster == "slurm":
+            for place in self.nodes.places:
+                hosts.setdefault(self.addresses.component([place]), []).append(place.host)
+            commands = [[*srun_words("outside", names, kind), *words] for kind, names in hosts.items()]
+        done = await asyncio.gather(*(run_program(command, 60, self.steps.base) for command in commands))
+        return "; ".join(said.strip() or f"exit status {code}" for code, said in done if code)
 
     def _engine_processes(self, host: str, found: Mapping[str, set[int]]) -> None:
         for name, part in self.parts.items():

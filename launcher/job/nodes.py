@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import signal
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -53,6 +54,8 @@ class Nodes:
         self.places: list[Place] = []
         """By index in the plan; spare nodes after them."""
         self.left_out: list[str] = []
+        self.compilers: Counter[str] = Counter()
+        """How many of each name were seen among the workers' processes."""
         self._alive = asyncio.create_task(self._show_life())
 
     # --- finding them ------------------------------------------------------------------------------------------------
@@ -156,6 +159,8 @@ class Nodes:
         kind, rest = words[1], words[2:]
         if kind == "engine":
             self._engine(rest)
+        elif kind == "compilers":
+            self.compilers.update(name for rank, _, name in (word.partition(":") for word in rest[1:]))
         elif kind == "pong" and rest:
             self._pongs.setdefault(rest[0], asyncio.Event()).set()
         elif kind in ("claimed", "taken") and rest:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from launcher.base.errors import WorkError
 from launcher.base.portnames import Offset
 from launcher.front.files import find_caddy
-from launcher.job import environment, kernels
+from launcher.job import environment
 from launcher.job.child import Child
 from launcher.job.context import Job
 from launcher.job.facts import stream_interface
@@ -22,6 +22,7 @@ from launcher.job.ready import prove_at, wait_for_answer, wait_until_ready
 from launcher.job.rejoin import bring_back
 from launcher.job.services import wait_for_services
 from launcher.job.warm import sweep_all
+from launcher.kernels import stage as kernels
 from launcher.plan.model import Frontend, Group
 
 # Seconds after which it is known that a part has ended: srun ends within steps.ALONE of its first task, etcd's watch
@@ -68,9 +69,12 @@ class Stages:
         if config.preflight and not plan.only_kernels:
             with self._stage("preflight"):
                 await self._preflight()
-        if config.warmup.kernels.cache_dir:
+        ready_within = config.timeouts.ready
+        if config.keeps_caches:
             with self._stage("kernels"):
-                self.job.share(await kernels.prepare_all(self.job, self.run))
+                prepared = await kernels.prepare_all(self.job, self.run)
+            self.job.share(prepared.variables)
+            ready_within += 0 if "ready" in config.timeouts.model_fields_set else prepared.compile_s
         if plan.only_kernels:
             return
         if plan.fronts:
@@ -86,7 +90,7 @@ class Stages:
         await services
         await soon
         with self._stage("ready"):
-            await wait_until_ready(self.addresses.deployment, config.timeouts.ready, self.journal)
+            await wait_until_ready(self.addresses.deployment, ready_within, self.journal)
             deployment = self.addresses.deployment
             found = {"url": deployment.endpoint, "model": deployment.model, "ca": deployment.ca}
             self.run.write_json("endpoint.json", found)
@@ -101,8 +105,8 @@ class Stages:
         try:
             if config.warmup.requests.enabled:
                 await self._warm()
-            if config.warmup.kernels.cache_dir:
-                await kernels.merge_back(self.job)
+            if config.keeps_caches:
+                await kernels.pack_back(self.job, self.nodes.compilers)
             self.journal.begin("serve")
             self.journal.say(f"serving at {self.addresses.deployment.endpoint}")
             await asyncio.get_running_loop().create_future()

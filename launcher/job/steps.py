@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from launcher.base.words import Word, shown
 from launcher.job.child import Child
 from launcher.job.logs import Logs
 
@@ -142,13 +143,14 @@ class SlurmSteps(Steps):
 
     def __init__(
         self, script: Path, base: Mapping[str, str], logs: Logs, tell: Callable[[str], None],
-        options: Sequence[str] = (), component: Callable[[Sequence[Place]], int | None] = lambda _: None,
+        options: Sequence[Word] = (), component: Callable[[Sequence[Place]], int | None] = lambda _: None,
     ) -> None:  # fmt: skip
         super().__init__(script, base, logs)
         self._tell, self._options, self._component = tell, tuple(options), component
 
     def start(self, name: str, process: str, places: Sequence[Place], env: Mapping[str, str]) -> SlurmStep:
-        words = srun_words(name, [p.host for p in places], self._component(places), self._options)
+        options = [shown(word, self.base) for word in self._options]
+        words = srun_words(name, [p.host for p in places], self._component(places), options)
         words += ["bash", str(self.script), process]
         return SlurmStep(name, places, words, self.env(name, places, env), self.logs, self._tell)
 

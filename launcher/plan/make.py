@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from launcher.base.errors import InputError, Problem
+from launcher.base.words import Ref
 from launcher.config import Config, Source
+from launcher.config.schema import Role
 from launcher.containers import container_problems
-from launcher.engines import Context, engine_for
+from launcher.engines import Command, Context, engine_for
 from launcher.plan.components import component_problems
 from launcher.plan.model import Cluster, Plan, RolePlan
 from launcher.plan.place import named_ports, place, place_frontends, place_fronts
@@ -15,6 +17,7 @@ from launcher.plan.portcheck import check_ports
 from launcher.plan.ports import block_size, service_ports
 from launcher.plan.slurm_options import slurm_problems
 from launcher.plan.topology import topology
+from warmup.caches import FOLDERS
 
 
 def kernels_plan(plan: Plan) -> Plan:
@@ -66,7 +69,7 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
         RolePlan(
             name=name,
             topology=topologies[name],
-            command=engine.worker(context, name, role),
+            command=_with_caches(engine.worker(context, name, role), config, role),
             groups=tuple(g for g in groups if g.role == name),
         )
         for name, role in config.roles.items()
@@ -86,6 +89,13 @@ def make_plan(config: Config, source: Source, cluster: Cluster = "slurm") -> Pla
         health=engine.health,
         port_block=block,
     )
+
+
+def _with_caches(command: Command, config: Config, role: Role) -> Command:
+    """What its compilers keep, in the node's own folder, unless the config says where."""
+    given = {**config.env, **role.env}
+    names = [name for name in FOLDERS if config.keeps_caches and name not in given]
+    return replace(command, env={**command.env, **{name: Ref(f"${{CACHES}}/{FOLDERS[name]}") for name in names}})
 
 
 def _role_problems(config: Config, source: Source) -> list[Problem]:

@@ -72,6 +72,7 @@ class Status:
     attempt: int = 0  # Slurm runs a requeued job again
     requeued: str | None = None  # why the attempt before it was given up
     service: str = ""  # whether it serves, in one line
+    kernels: str | None = None  # what the stage brought, and, once warm, what was compiled all the same
 
 
 def read_status(run: RunFolder, probe: bool = True) -> Status:
@@ -110,6 +111,7 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
         missing=missing,
         attempt=history.attempt,
         requeued=history.requeued.detail if history.requeued else None,
+        kernels="; ".join(e.detail for e in history.events if e.stage == "kernels" and e.detail) or None,
     )
     return replace(found, service=_service(found, state, history))
 

@@ -22,15 +22,16 @@ nats() {
 etcd() {
   scratch
   exec etcd \
-    --name sgl-launch --data-dir "${SCRATCH}/etcd" --listen-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
+    --name sgl-launch --data-dir "${SCRATCH}/etcd" \
+    --listen-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
     --advertise-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
     --listen-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
     --initial-advertise-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
     --initial-cluster "sgl-launch=https://127.0.0.1:${ETCD_PEER_PORT}" --log-level warn \
     --cert-file "${RUN}/secrets/server.pem" --key-file "${RUN}/secrets/server.key" \
-    --trusted-ca-file "${RUN}/secrets/ca.pem" --client-cert-auth --peer-cert-file "${RUN}/secrets/server.pem" \
-    --peer-key-file "${RUN}/secrets/server.key" --peer-trusted-ca-file "${RUN}/secrets/ca.pem" \
-    --peer-client-cert-auth
+    --trusted-ca-file "${RUN}/secrets/ca.pem" --client-cert-auth \
+    --peer-cert-file "${RUN}/secrets/server.pem" --peer-key-file "${RUN}/secrets/server.key" \
+    --peer-trusted-ca-file "${RUN}/secrets/ca.pem" --peer-client-cert-auth
 }
 
 # What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
@@ -40,7 +41,8 @@ environment() {
   { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
   rm -f "$HOME/.sgl-launch-$$"
   export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1
-  KEYS="${RUN}/secrets" # Dynamo wants etcd's as text and NATS's as paths
+  KEYS="${RUN}/secrets"
+  # Dynamo wants etcd's keys as text and NATS's as paths
   ETCD_AUTH_CA=$(<"$KEYS/ca.pem")
   ETCD_AUTH_CLIENT_CERT=$(<"$KEYS/client.pem")
   ETCD_AUTH_CLIENT_KEY=$(<"$KEYS/client.key")
@@ -52,7 +54,14 @@ worker() {
   environment
   export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
     DYN_DISABLE_AUTO_GPU_ALLOCATION=1 SGLANG_HOST_IP="${NODE_ADDR}" HOST_IP="${NODE_ADDR}" \
-    SGLANG_CUDA_COREDUMP_BEFORE_CRASH=0 SGLANG_PYSPY_DUMP_BEFORE_CRASH=0
+    SGLANG_CUDA_COREDUMP_BEFORE_CRASH=0 SGLANG_PYSPY_DUMP_BEFORE_CRASH=0 \
+    SGLANG_DG_CACHE_DIR="${CACHES}/deepgemm" TRITON_CACHE_DIR="${CACHES}/triton" \
+    TORCHINDUCTOR_CACHE_DIR="${CACHES}/inductor" TORCH_EXTENSIONS_DIR="${CACHES}/torch-extensions" \
+    FLASHINFER_WORKSPACE_BASE="${CACHES}/flashinfer" TVM_FFI_CACHE_DIR="${CACHES}/tvm-ffi" \
+    SGLANG_CACHE_DIR="${CACHES}/sglang" SGLANG_JIT_CACHE_DIR="${CACHES}/sglang/jit" \
+    CUTE_DSL_CACHE_DIR="${CACHES}/cute-dsl" FLASH_ATTENTION_CUTE_DSL_CACHE_DIR="${CACHES}/flash-attention" \
+    TILELANG_CACHE_DIR="${CACHES}/tilelang" EP_JIT_CACHE_DIR="${CACHES}/deepep" CUDA_CACHE_PATH="${CACHES}/cuda" \
+    HF_MODULES_CACHE="${CACHES}/hf-modules"
 }
 
 prefill() {
@@ -104,8 +113,7 @@ prefill() {
     --working-dir /sgl-workspace/dynamo/examples/sglang
   fi
   exec dynamo serve graphs.agg:Frontend -f "${RUN}/steps/${GROUP}-${RANK}.yaml" \
-    --working-dir /sgl-workspace/dynamo/examples/sglang \
-    --service-name SGLangWorker
+    --working-dir /sgl-workspace/dynamo/examples/sglang --service-name SGLangWorker
 }
 
 decode() {
@@ -146,14 +154,17 @@ decode() {
     '      gpu: 8' \
     >"${RUN}/steps/${GROUP}-${RANK}.yaml"
   exec dynamo serve graphs.disagg:Frontend -f "${RUN}/steps/${GROUP}-${RANK}.yaml" \
-    --working-dir /sgl-workspace/dynamo/examples/sglang \
-    --service-name SGLangDecodeWorker
+    --working-dir /sgl-workspace/dynamo/examples/sglang --service-name SGLangDecodeWorker
 }
 
-front() { scratch && XDG_DATA_HOME=$SCRATCH exec caddy run --config "$RUN/secrets/$GROUP.json"; } # asks for the key
+# What compilers keep: brought here from the archive (ensure builds what that lacks), or added to it (merge-back).
+kernels() {
+  export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1
+  PYTHONPATH=$RUN/python${PYTHONPATH:+:$PYTHONPATH} exec python3 -m warmup.kernels "$KERNELS_DO" "$RUN/kernels.json"
+}
 
 case $1 in
-  nats | etcd | prefill | decode | front) find_rank; "$1" ;;
-  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | front" >&2 && exit 2 ;;
+  nats | etcd | prefill | decode | kernels) find_rank; "$1" ;;
+  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | kernels" >&2 && exit 2 ;;
 esac
 

@@ -2,7 +2,7 @@
 # demo: tiny on this machine, made by sgl-launch VERSION.
 #
 #     bash job.sh            the job: `sgl-launch job run` starts and watches all of it
-#     bash job.sh PROCESS    one of its processes: a function below
+#     bash job.sh PROCESS    one of its processes, on each of that process's nodes: a function below
 #
 # It needs bash 4.4 or newer, and sgl-launch on PATH (or its full path in SGL_LAUNCH).
 
@@ -29,6 +29,7 @@ fi
 # and the ports as numbers. The rank is this host's line, unless RANK is set (on one machine).
 find_rank() {
   local rank=0 host address interface gpus
+  export CACHES=${CACHES:-/tmp/sgl-launch-$UID} ARCHIVES=${ARCHIVES:-/tmp} # as the job has them
   while read -r host address interface gpus; do
     if [ "${RANK:-$rank}" = "$rank" ] && { [ -n "${RANK:-}" ] || [ "$host" = "${SLURMD_NODENAME:-}" ]; }; then
       export RANK=$rank NODE_ADDR=$address LAUNCH_RANK=$SCRATCH_NAME/$GROUP/$rank
@@ -60,15 +61,16 @@ nats() {
 etcd() {
   scratch
   exec etcd \
-    --name sgl-launch --data-dir "${SCRATCH}/etcd" --listen-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
+    --name sgl-launch --data-dir "${SCRATCH}/etcd" \
+    --listen-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
     --advertise-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
     --listen-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
     --initial-advertise-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
     --initial-cluster "sgl-launch=https://127.0.0.1:${ETCD_PEER_PORT}" --log-level warn \
     --cert-file "${RUN}/secrets/server.pem" --key-file "${RUN}/secrets/server.key" \
-    --trusted-ca-file "${RUN}/secrets/ca.pem" --client-cert-auth --peer-cert-file "${RUN}/secrets/server.pem" \
-    --peer-key-file "${RUN}/secrets/server.key" --peer-trusted-ca-file "${RUN}/secrets/ca.pem" \
-    --peer-client-cert-auth
+    --trusted-ca-file "${RUN}/secrets/ca.pem" --client-cert-auth \
+    --peer-cert-file "${RUN}/secrets/server.pem" --peer-key-file "${RUN}/secrets/server.key" \
+    --peer-trusted-ca-file "${RUN}/secrets/ca.pem" --peer-client-cert-auth
 }
 
 # What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
@@ -98,30 +100,20 @@ worker() {
 prefill() {
   worker
   exec "${LAUNCH_PYTHON}" -m launcher.job.mocker_rank \
-    --group "${GROUP}" --rank "${RANK}" --nnodes "${NNODES}" --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" \
-    -- \
-    --model-path /REPO/configs/tiny-model \
-    --model-name tiny \
-    --engine-type sglang \
-    --disaggregation-mode prefill \
-    --bootstrap-ports "${BOOTSTRAP_PORT}" \
-    --sglang-page-size 16 \
-    --sglang-chunked-prefill-size 4096 \
+    --group "${GROUP}" --rank "${RANK}" --nnodes "${NNODES}" \
+    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" -- --model-path /REPO/configs/tiny-model \
+    --model-name tiny --engine-type sglang --disaggregation-mode prefill \
+    --bootstrap-ports "${BOOTSTRAP_PORT}" --sglang-page-size 16 --sglang-chunked-prefill-size 4096 \
     --speedup-ratio 10
 }
 
 decode() {
   worker
   exec "${LAUNCH_PYTHON}" -m launcher.job.mocker_rank \
-    --group "${GROUP}" --rank "${RANK}" --nnodes "${NNODES}" --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" \
-    -- \
-    --model-path /REPO/configs/tiny-model \
-    --model-name tiny \
-    --engine-type sglang \
-    --disaggregation-mode decode \
-    --sglang-page-size 16 \
-    --max-num-seqs 16 \
-    --speedup-ratio 10
+    --group "${GROUP}" --rank "${RANK}" --nnodes "${NNODES}" \
+    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" -- --model-path /REPO/configs/tiny-model \
+    --model-name tiny --engine-type sglang --disaggregation-mode decode --sglang-page-size 16 \
+    --max-num-seqs 16 --speedup-ratio 10
 }
 
 frontend() {

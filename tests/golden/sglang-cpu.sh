@@ -15,15 +15,16 @@ nats() {
 etcd() {
   scratch
   exec etcd \
-    --name sgl-launch --data-dir "${SCRATCH}/etcd" --listen-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
+    --name sgl-launch --data-dir "${SCRATCH}/etcd" \
+    --listen-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
     --advertise-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
     --listen-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
     --initial-advertise-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
     --initial-cluster "sgl-launch=https://127.0.0.1:${ETCD_PEER_PORT}" --log-level warn \
     --cert-file "${RUN}/secrets/server.pem" --key-file "${RUN}/secrets/server.key" \
-    --trusted-ca-file "${RUN}/secrets/ca.pem" --client-cert-auth --peer-cert-file "${RUN}/secrets/server.pem" \
-    --peer-key-file "${RUN}/secrets/server.key" --peer-trusted-ca-file "${RUN}/secrets/ca.pem" \
-    --peer-client-cert-auth
+    --trusted-ca-file "${RUN}/secrets/ca.pem" --client-cert-auth \
+    --peer-cert-file "${RUN}/secrets/server.pem" --peer-key-file "${RUN}/secrets/server.key" \
+    --peer-trusted-ca-file "${RUN}/secrets/ca.pem" --peer-client-cert-auth
 }
 
 # What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
@@ -53,38 +54,24 @@ worker() {
 prefill() {
   worker
   exec /REPO/.venv-sglang/bin/python -m dynamo.sglang \
-    --model-path /REPO/.venv-sglang/tiny-model \
-    --served-model-name tiny \
+    --model-path /REPO/.venv-sglang/tiny-model --served-model-name tiny \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
-    --disaggregation-mode prefill \
-    --disaggregation-transfer-backend nixl \
-    --disaggregation-bootstrap-port "${BOOTSTRAP_PORT}" \
-    --device cpu \
-    --attention-backend torch_native \
-    --sampling-backend pytorch \
-    --disable-overlap-schedule \
-    --mem-fraction-static 0.1 \
-    --max-total-tokens 4096 \
-    --page-size 16
+    --disaggregation-mode prefill --disaggregation-transfer-backend nixl \
+    --disaggregation-bootstrap-port "${BOOTSTRAP_PORT}" --device cpu \
+    --attention-backend torch_native --sampling-backend pytorch --disable-overlap-schedule \
+    --mem-fraction-static 0.1 --max-total-tokens 4096 --page-size 16
 }
 
 decode() {
   worker
   exec /REPO/.venv-sglang/bin/python -m dynamo.sglang \
-    --model-path /REPO/.venv-sglang/tiny-model \
-    --served-model-name tiny \
+    --model-path /REPO/.venv-sglang/tiny-model --served-model-name tiny \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
-    --disaggregation-mode decode \
-    --disaggregation-transfer-backend nixl \
-    --device cpu \
-    --attention-backend torch_native \
-    --sampling-backend pytorch \
-    --disable-overlap-schedule \
-    --mem-fraction-static 0.1 \
-    --max-total-tokens 4096 \
-    --page-size 16 \
+    --disaggregation-mode decode --disaggregation-transfer-backend nixl --device cpu \
+    --attention-backend torch_native --sampling-backend pytorch --disable-overlap-schedule \
+    --mem-fraction-static 0.1 --max-total-tokens 4096 --page-size 16 \
     --disaggregation-decode-retraction-backup none
 }
 

@@ -72,7 +72,7 @@ sys.path[:0] = [{root!r}, {here!r}]
 from pathlib import Path
 from kernels_fakes import manifest, toolchain
 from warmup.kernels import build_folder
-build_folder(manifest(), Path({folder!r}), key={{"k": "1"}}, toolchain=toolchain(Path({nvcc!r})),
+build_folder(manifest(), Path({folder!r}), key={{"k": "1", "shapes": "1"}}, toolchain=toolchain(Path({nvcc!r})),
              arch="sm_90", jobs={jobs}, finder=[sys.executable, {finder!r}])
 """
 
@@ -147,9 +147,20 @@ def alive(pid: int) -> bool:
     return True
 
 
+def cached(folder: Path, path: str, data: bytes, mode: int = 0o600, mtime_ns: int = 1_700_000_000_000_000_000) -> Path:
+    """A file that some compiler keeps, long since written."""
+    file = folder / path
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_bytes(data)
+    file.chmod(mode)
+    os.utime(file, ns=(mtime_ns, mtime_ns))
+    return file
+
+
 def key_fields(**changes: Any) -> dict[str, str]:
     fields = {
-        "gpu": "sm_90x132", "deep_gemm": "0.1.4", "headers": "abc", "nvcc": "13.0",
-        "include_path": "/opt/deep_gemm/include", "image": "dynamo.sqsh", "shapes": "f" * 64,
+        "gpu": "sm_90x132", "driver": "580.1", "image": "dynamo.sqsh", "model": "deepseek-ai/DeepSeek-R1",
+        "python": "3.12 /usr", "packages": "sglang 0.5.16", "nvcc": "13.0 /nvcc", "headers": "abc /opt/include",
+        "folder": "/tmp/kernels-0/abc",
     }  # fmt: skip
     return {**fields, **changes}

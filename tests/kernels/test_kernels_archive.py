@@ -1,4 +1,4 @@
-"""Archives: what is packed comes back, and nothing else is ever believed."""
+"""One archive of all caches: what goes in comes out, whole or not at all, and only where it fits."""
 
 from __future__ import annotations
 
@@ -10,338 +10,318 @@ import os
 import subprocess
 import sys
 import tarfile
-import time
-from concurrent.futures import ProcessPoolExecutor
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kernels_fakes import files, kernel, key_fields
+from kernels_fakes import ROOT, cached, kernel, key_fields
 
+from warmup.caches import FOLDERS, reading
+from warmup.caches import folder as caches
+from warmup.caches.writing import ArchiveError
 from warmup.kernels import (
-    ArchiveError,
     CacheKey,
     CorruptArchive,
     ForeignArchive,
     StoreError,
     entries,
-    merge_back,
     pack,
     prune,
+    read,
     show,
     unpack,
     verify,
 )
-from warmup.kernels import archive as archives
-from warmup.kernels import folder as cache_folder
 
 KEY = CacheKey(**key_fields())
-NAMES = ["kernel.sm90_fp8_gemm_1d2d.aa01", "kernel.transpose_fp32.bb02"]
+NAME = "kernel.sm90_fp8_gemm_1d2d.aa01"
+CUBIN = f"deepgemm/cache/{NAME}/kernel.cubin"
+TRITON = "triton/ab12/__grp__kernel.json"
+LIBRARY = f"flashinfer/.cache/flashinfer/0.6/90a/cached_ops/{'long_' * 40}/op.so"
 
 
 @pytest.fixture
-def filled(tmp_path):
-    for name in NAMES:
-        kernel(tmp_path / "dg", name, name)
-    return tmp_path / "dg"
+def filled(tmp_path: Path) -> Path:
+    """A node's folder after a warm-up."""
+    folder = tmp_path / "node"
+    folder.mkdir(mode=0o700)
+    kernel(folder / "deepgemm", NAME)
+    cached(folder, TRITON, b'{"child_paths": {}}')
+    cached(folder, LIBRARY, b"\x7fELF" * 1000, mode=0o755, mtime_ns=1_700_000_000_123_456_789)
+    return folder
 
 
-@pytest.fixture
-def packed(filled, tmp_path):
-    return pack(filled, tmp_path / "store", KEY)
+def packed(folder: Path, store: Path, key: CacheKey = KEY) -> Path:
+    return pack(folder, store, key, quiet_s=0)[0]
 
 
-def test_what_is_packed_comes_back(filled, packed, tmp_path):
-    contents = unpack(packed, tmp_path / "node", KEY)
-    assert sorted(contents.kernels) == NAMES
-    assert files(tmp_path / "node") == files(filled)
-    record = cache_folder.read_record(tmp_path / "node")
-    assert record.key == KEY.to_json()
-    assert cache_folder.unfinished(tmp_path / "node", record) == []
-    unpack(packed, tmp_path / "node", KEY)  # once more over what is there
+def tree(folder: Path) -> dict[str, tuple[bytes, int, bool]]:
+    return {
+        str(f.relative_to(folder)): (f.read_bytes(), f.stat().st_mtime_ns, os.access(f, os.X_OK))
+        for f in sorted(folder.rglob("*"))
+        if f.is_file() and not f.name.startswith(".")
+    }
 
 
-def test_the_name_tells_the_target_and_follows_the_key(packed):
-    assert packed.name.startswith("deepgemm-sm_90x132_0.1.4-")
-    others = {CacheKey(**key_fields(**{name: "other"})).file_name for name in key_fields()}
-    assert len(others | {packed.name}) == 8
+def test_what_is_packed_comes_back_with_its_times(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    contents = unpack(archive, tmp_path / "new", KEY)
+    assert contents is not None
+    assert contents.kernels == [NAME]
+    assert tree(tmp_path / "new") == tree(filled)
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+    assert oct(archive.stat().st_mode & 0o777) == "0o644"
 
 
-def test_plain_tar_and_gzip_read_it(packed):
-    listed = subprocess.run(["tar", "tzf", packed], capture_output=True, text=True, check=True)
-    assert listed.stdout.splitlines()[0] == "manifest.json"
-    assert listed.stderr == ""
-    subprocess.run(["gzip", "-t", packed], check=True)
+def test_once_there_the_archive_is_not_read_again(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    assert unpack(archive, tmp_path / "new", KEY) is not None
+    assert unpack(archive, tmp_path / "new", KEY) is None
+    (tmp_path / "new" / TRITON).unlink()  # a cleaner of /tmp
+    assert unpack(archive, tmp_path / "new", KEY) is not None
+    assert tree(tmp_path / "new") == tree(filled)
 
 
-def test_every_single_byte_is_covered(packed, tmp_path):
-    data = packed.read_bytes()
-    bad = tmp_path / packed.name
-    for place in range(len(data)):
-        bad.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
-        with pytest.raises(CorruptArchive, match=r"deepgemm-.*\.tar\.gz"):
-            archives.read(bad)
+def test_every_cache_of_the_table_is_kept_but_for_a_models_own_files(tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    node.mkdir(mode=0o700)
+    for place in FOLDERS.values():
+        cached(node, f"{place}/x", b"1")
+    for path in ("sglang/ple/weights", "triton/a.lock", "triton/tmp.pid_1/x", "inductor/locks/x", "tvm-ffi/m/lock"):
+        cached(node, path, b"1")
+    cached(node, "elsewhere/x", b"1")
+    (node / "triton" / "link").symlink_to("/etc/passwd")
+    kept = {f"{place}/x" for place in FOLDERS.values() if place not in ("deepgemm", "hf-modules")}
+    assert set(read(packed(node, tmp_path / "store")).files) - {"deepgemm/x"} == kept
+
+
+def test_what_may_still_be_written_is_left_for_the_next_time(filled: Path, tmp_path: Path) -> None:
+    fresh = cached(filled, "tvm-ffi/module/half.so", b"\x7fELF")
+    os.utime(fresh)
+    cached(filled, "tvm-ffi/module/build.ninja", b"rule")
+    _, new = pack(filled, tmp_path / "store", KEY, quiet_s=60)
+    assert "tvm-ffi/module/build.ninja" not in new
+    assert TRITON in new
+
+
+def test_the_name_tells_model_and_gpu_and_follows_the_key() -> None:
+    other = CacheKey(**key_fields(driver="581.1"))
+    assert KEY.file_name.startswith("kernels-DeepSeek_R1-sm_90x132-")
+    assert KEY.file_name != other.file_name
+    names = {CacheKey(**{**key_fields(), field: "other"}).file_name for field in key_fields()}
+    assert len(names) == len(key_fields())
+
+
+def test_plain_tar_and_gzip_read_it(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    subprocess.run(["gzip", "--test", archive], check=True)
+    listed = subprocess.run(["tar", "-tzf", archive], check=True, capture_output=True, text=True).stdout.split()
+    assert listed == ["manifest.json", "0", "1", "2", "3"]
+
+
+def test_every_single_byte_is_covered(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    whole = archive.read_bytes()
+    for at in range(0, len(whole), max(len(whole) // 150, 1)):
+        archive.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(CorruptArchive):
+            unpack(archive, tmp_path / "new", KEY)
+    assert tree(tmp_path / "new") == {}
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 100, 0.25, 0.5, 0.9, -1, -70])
-def test_a_cut_archive_is_refused_and_leaves_no_trace(packed, tmp_path, keep):
-    data = packed.read_bytes()
-    bad = tmp_path / "bad.tar.gz"
-    bad.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
-    with pytest.raises(CorruptArchive, match=r"bad\.tar\.gz"):
-        unpack(bad, tmp_path / "node", KEY)
-    assert not cache_folder.kernels(tmp_path / "node")
-    assert cache_folder.read_record(tmp_path / "node") is None
-    assert not (tmp_path / "node" / cache_folder.STAGING).exists()
+def test_a_cut_archive_is_refused_and_leaves_no_trace(filled: Path, tmp_path: Path, keep: float) -> None:
+    archive = packed(filled, tmp_path / "store")
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: int(keep * len(whole)) if 0 < keep < 1 else int(keep)])
+    with pytest.raises(CorruptArchive, match=archive.name):
+        unpack(archive, tmp_path / "new", KEY)
+    assert tree(tmp_path / "new") == {}
 
 
-def test_appended_bytes_are_refused(packed):
-    packed.write_bytes(packed.read_bytes() + b"\0")
-    with pytest.raises(CorruptArchive, match="checksum"):
-        archives.read(packed)
+def test_a_foreign_archive_is_refused_with_what_differs(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    with pytest.raises(ForeignArchive, match=r"driver 580.1, not 581\.1"):
+        unpack(archive, tmp_path / "new", CacheKey(**key_fields(driver="581.1")))
+    assert tree(tmp_path / "new") == {}
 
 
-def test_a_foreign_archive_is_refused_with_what_differs(packed, tmp_path):
-    mine = CacheKey(**key_fields(nvcc="12.9", gpu="sm_90x78"))
-    with pytest.raises(ForeignArchive) as caught:
-        unpack(packed, tmp_path / "node", mine)
-    assert "gpu sm_90x132, not sm_90x78; nvcc 13.0, not 12.9" in str(caught.value)
-    assert packed.name in str(caught.value)
-    assert not cache_folder.kernels(tmp_path / "node")
+@pytest.mark.parametrize("mode", [0o666, 0o664])
+def test_an_archive_that_others_can_write_is_refused(filled: Path, tmp_path: Path, mode: int) -> None:
+    archive = packed(filled, tmp_path / "store")
+    archive.chmod(mode)
+    with pytest.raises(ArchiveError, match="can be written by others"):
+        unpack(archive, tmp_path / "new", KEY)
+    # and it is replaced by whoever packs next
+    archive, new = pack(filled, tmp_path / "store", KEY, quiet_s=0)
+    assert CUBIN in new
+    assert unpack(archive, tmp_path / "new", KEY) is not None
 
 
-def test_a_missing_archive_is_file_not_found(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        unpack(tmp_path / "gone.tar.gz", tmp_path / "node", KEY)
-
-
-def crafted(path: Path, members, manifest=None) -> Path:
-    """An archive with a right checksum whatever is in it."""
+def made(path: Path, files: Any, members: list[tuple[str, bytes, bytes]], **more: Any) -> Path:
+    """A sealed archive with any manifest and members (name, type, data)."""
     inner = io.BytesIO()
-    with tarfile.open(fileobj=inner, mode="w") as tar:
-        head = json.dumps(
-            manifest
-            or {
-                "format": 1, "key": KEY.to_json(), "created": "now", "host": "h",
-                "kernels": {
-                    NAMES[0]: {
-                        "kernel.cu": hashlib.sha256(b"evil").hexdigest(),
-                        "kernel.cubin": hashlib.sha256(b"evil").hexdigest(),
-                    }
-                },
-            }
-        ).encode()  # fmt: skip
-        info = tarfile.TarInfo("manifest.json")
-        info.size = len(head)
-        tar.addfile(info, io.BytesIO(head))
-        for name, kind in members:
+    fields = {"format": reading.FORMAT, "key": KEY.to_json(), "created": "", "host": "", "files": files}
+    head = json.dumps({**fields, **more})
+    with tarfile.open(fileobj=inner, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, kind, data in [("manifest.json", tarfile.REGTYPE, head.encode()), *members]:
             info = tarfile.TarInfo(name)
-            info.type = kind
-            info.linkname = "/etc/passwd"
-            info.size = 4 if kind == tarfile.REGTYPE else 0
-            tar.addfile(info, io.BytesIO(b"evil"))
+            info.type, info.size, info.linkname = kind, len(data) if kind == tarfile.REGTYPE else 0, "/etc/passwd"
+            tar.addfile(info, io.BytesIO(data))
     body = gzip.compress(inner.getvalue())
-    path.write_bytes(body + archives.TRAILER_HEAD + hashlib.sha256(body).digest() + archives.TRAILER_TAIL)
+    path.write_bytes(body + reading.TRAILER_HEAD + hashlib.sha256(body).digest() + reading.TRAILER_TAIL)
     return path
 
 
-@pytest.mark.parametrize(
-    "name, kind",
-    [
-        ("../escaped", tarfile.REGTYPE),
-        ("/tmp/escaped", tarfile.REGTYPE),
-        ("cache/../../escaped", tarfile.REGTYPE),
-        (f"cache/{NAMES[0]}/../../../escaped", tarfile.REGTYPE),
-        (f"cache/{NAMES[0]}/kernel.cu/x", tarfile.REGTYPE),
-        (f"cache/{NAMES[0]}/other", tarfile.REGTYPE),
-        (f"cache/{NAMES[1]}/kernel.cu", tarfile.REGTYPE),
-        (f"cache/{NAMES[0]}/kernel.cu", tarfile.SYMTYPE),
-        (f"cache/{NAMES[0]}/kernel.cu", tarfile.LNKTYPE),
-        (f"cache/{NAMES[0]}/kernel.cu", tarfile.CHRTYPE),
-        ("cache", tarfile.DIRTYPE),
-        (f"cache/{NAMES[0]}\n/kernel.cu", tarfile.REGTYPE),
-    ],
-)
-def test_only_kernel_files_by_their_exact_names_are_unpacked(tmp_path, name, kind):
-    bad = crafted(tmp_path / "store.tar.gz", [(name, kind)])
-    with pytest.raises(CorruptArchive, match="unexpected member"):
-        unpack(bad, tmp_path / "node", KEY)
-    assert not (tmp_path / "escaped").exists()
-    assert not list(tmp_path.rglob("kernel.cu"))
-
-
-def test_a_member_twice_or_missing_or_changed_is_refused(tmp_path):
-    source, cubin = (f"cache/{NAMES[0]}/{file}" for file in cache_folder.FILES)
-    for members, match in (
-        ([(source, tarfile.REGTYPE)] * 2, "unexpected member"),
-        ([(source, tarfile.REGTYPE)], r"kernel\.cubin is in the manifest but not"),
-    ):
-        with pytest.raises(CorruptArchive, match=match):
-            unpack(crafted(tmp_path / "bad.tar.gz", members), tmp_path / "node", KEY)
-    wrong = {
-        "format": 1, "key": KEY.to_json(), "created": "now", "host": "h",
-        "kernels": {NAMES[0]: {"kernel.cu": "0" * 64, "kernel.cubin": "0" * 64}},
-    }  # fmt: skip
-    both = [(source, tarfile.REGTYPE), (cubin, tarfile.REGTYPE)]
-    with pytest.raises(CorruptArchive, match="does not have the packed bytes"):
-        unpack(crafted(tmp_path / "bad.tar.gz", both, wrong), tmp_path / "node", KEY)
+def about(data: bytes = b"x", **changes: Any) -> list[Any]:
+    fields = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "mtime_ns": 1, "runs": False}
+    return list({**fields, **changes}.values())
 
 
 @pytest.mark.parametrize(
-    "change, error, match",
+    "path",
+    ["/etc/passwd", "../x", "triton/../../x", "triton", "triton/", "triton//x", "triton/./x", "unknown/x", ".seeded",
+     "hf-modules/x.py", "triton/a\nb", "triton/" + "a" * 256, "triton/" + "a/" * 600 + "x", ""],
+)  # fmt: skip
+def test_a_path_outside_of_the_caches_is_refused_before_anything_is_written(tmp_path: Path, path: str) -> None:
+    archive = made(tmp_path / "a", {"triton/ok/x": about(), path: about()}, [("0", b"0", b"x"), ("1", b"0", b"x")])
+    with pytest.raises(CorruptArchive, match="refused"):
+        unpack(archive, tmp_path / "new", KEY)
+    assert tree(tmp_path / "new") == {}
+
+
+@pytest.mark.parametrize(
+    "files, members",
     [
-        ({"format": 2}, ForeignArchive, "has format 2"),
-        ({"kernels": {"../x": {}}}, CorruptArchive, "which is no kernel"),
-        ({"kernels": []}, CorruptArchive, "cannot be read"),
-        ({"key": {}}, CorruptArchive, "cannot be read"),
+        ({"triton/a/x": about()}, []),
+        ({"triton/a/x": about()}, [("1", b"0", b"x")]),
+        ({"triton/a/x": about()}, [("0", b"0", b"x"), ("1", b"0", b"x")]),
+        ({"triton/a/x": about()}, [("0", b"0", b"y")]),
+        ({"triton/a/x": about()}, [("0", b"0", b"xx")]),
+        ({"triton/a/x": about()}, [("0", tarfile.SYMTYPE, b"")]),
+        ({"triton/a/x": about()}, [("0", tarfile.LNKTYPE, b"")]),
+        ({"triton/a/x": about()}, [("0", tarfile.CHRTYPE, b"")]),
+        ({"triton/a/x": about(size=reading.MAX_FILE + 1)}, [("0", b"0", b"x")]),
+        ({"triton/a/x": about(size=-1)}, [("0", b"0", b"x")]),
+        ({"triton/a/x": about(mtime_ns=1 << 70)}, [("0", b"0", b"x")]),
+        ({f"triton/{n}/x": about(size=reading.MAX_FILE) for n in range(9)}, []),
+        ({"triton/a/x": ["only"]}, []),
+        (["triton/a/x"], []),
+        ({f"triton/a/{n}": about() for n in range(reading.MAX_FILES + 1)}, []),
     ],
-)
-def test_a_manifest_that_lies_is_refused(tmp_path, change, error, match):
-    value = {"format": 1, "key": KEY.to_json(), "created": "", "host": "", "kernels": {}}
-    bad = crafted(tmp_path / "bad.tar.gz", [], {**value, **change})
-    with pytest.raises(error, match=match):
-        archives.read(bad)
+    ids=["missing", "other name", "one more", "other bytes", "longer", "link", "hard link", "device", "large",
+         "negative", "time", "large in all", "no fields", "no mapping", "many"],
+)  # fmt: skip
+def test_a_manifest_that_lies_is_refused(tmp_path: Path, files: Any, members: Any) -> None:
+    with pytest.raises(CorruptArchive):
+        unpack(made(tmp_path / "a", files, members), tmp_path / "new", KEY)
+    assert tree(tmp_path / "new") == {}
 
 
-def test_half_a_kernel_is_not_packed(filled, tmp_path):
-    (filled / "cache" / NAMES[0] / "kernel.cubin").write_bytes(b"not elf")
-    (filled / "cache" / "kernel.x").mkdir()
-    (filled / "cache" / "notes").mkdir()
-    assert list(archives.read(pack(filled, tmp_path / "s", KEY)).kernels) == [NAMES[1]]
-    with pytest.raises(ArchiveError, match="holds no whole kernel"):
-        pack(tmp_path / "empty", tmp_path / "s", KEY)
+def test_an_archive_of_another_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ForeignArchive, match="has format 1"):
+        unpack(made(tmp_path / "a", {}, [], format=1), tmp_path / "new", KEY)
 
 
-def test_a_store_that_cannot_be_written_is_named(filled, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ArchiveError, match=r"file/store: cannot be written"):
-        pack(filled, tmp_path / "file" / "store", KEY)
+def test_half_a_kernel_is_neither_packed_nor_kept(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    (kernel(filled / "deepgemm", "kernel.half.01") / "kernel.cubin").unlink()
+    assert pack(filled, tmp_path / "store", KEY, quiet_s=0)[1] == []
+    broken = tmp_path / "new" / "deepgemm" / "cache" / NAME
+    broken.mkdir(parents=True)
+    (tmp_path / "new").chmod(0o700)
+    (broken / "kernel.cu").write_text("half")
+    unpack(archive, tmp_path / "new", KEY)
+    assert caches.is_whole(broken)
 
 
-def test_merge_back_adds_only_what_is_new(filled, packed, tmp_path):
-    before = packed.read_bytes()
-    assert merge_back(filled, tmp_path / "store", KEY) == []
-    assert packed.read_bytes() == before
-    kernel(filled, "kernel.late.cc03", "late")
-    assert merge_back(filled, tmp_path / "store", KEY) == ["kernel.late.cc03"]
-    assert sorted(archives.read(packed).kernels) == sorted([*NAMES, "kernel.late.cc03"])
-    assert sorted(item.suffix for item in (tmp_path / "store").iterdir()) == [".gz", ".lock"]
+def test_only_what_is_new_is_added_and_nothing_written_without(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    before = archive.stat()
+    assert pack(filled, tmp_path / "store", KEY, quiet_s=0) == (archive, [])
+    assert (archive.stat().st_ino, archive.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    node = tmp_path / "other"
+    unpack(archive, node, KEY)
+    cached(node, "triton/cd/k.cubin", b"new")
+    assert pack(node, tmp_path / "store", KEY, quiet_s=0)[1] == ["triton/cd/k.cubin"]
+    assert unpack(archive, node, KEY) is None  # what was packed here is here
+    assert set(read(archive).files) == {*caches.files(filled, 0), "triton/cd/k.cubin"}
 
 
-def test_merge_back_replaces_a_corrupt_archive_and_makes_a_missing_one(filled, packed, tmp_path):
-    packed.write_bytes(b"torn")
-    assert merge_back(filled, tmp_path / "store", KEY) == NAMES
-    packed.unlink()
-    assert merge_back(filled, tmp_path / "store", KEY) == NAMES
-    assert sorted(archives.read(packed).kernels) == NAMES
+def test_jobs_that_end_together_lose_nothing(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    nodes = [tmp_path / f"n{n}" for n in range(6)]
+    for n, node in enumerate(nodes):
+        unpack(archive, node, KEY)
+        cached(node, f"triton/new{n}/x", b"%d" % n)
+    threads = [threading.Thread(target=packed, args=(node, tmp_path / "store")) for node in nodes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {f"triton/new{n}/x" for n in range(6)} < set(read(archive).files)
 
 
-def _merge(work):
-    folder, store, number = work
-    kernel(Path(folder), f"kernel.job.{number:04d}", f"job {number}")
-    return merge_back(Path(folder), Path(store), KEY)
-
-
-def test_jobs_that_end_together_lose_no_kernel(tmp_path):
-    work = [(tmp_path / f"node{i}", tmp_path / "store", i) for i in range(12)]
-    with ProcessPoolExecutor(6) as pool:
-        added = list(pool.map(_merge, work))
-    assert all(len(names) == 1 for names in added)
-    assert len(archives.read(tmp_path / "store" / KEY.file_name).kernels) == 12
-
-
-def _pack_or_read(work):
-    folder, store, number = work
-    if number % 2:
-        return len(archives.read(pack(Path(folder), Path(store), KEY)).kernels)
-    return len(archives.read(Path(store) / KEY.file_name).kernels)
-
-
-def test_readers_beside_writers_always_see_a_whole_archive(filled, packed, tmp_path):
-    work = [(filled, tmp_path / "store", i) for i in range(60)]
-    with ProcessPoolExecutor(6) as pool:
-        assert set(pool.map(_pack_or_read, work)) == {2}
-
-
-def test_a_killed_writer_leaves_the_old_archive(filled, packed, tmp_path):
-    before = packed.read_bytes()
-    (filled / "cache" / NAMES[0] / "kernel.cubin").write_bytes(b"\x7fELF" + os.urandom(30 << 20))
-    code = (
-        f"import sys; sys.path[:0] = [{str(Path(__file__).parents[2])!r}]\n"
-        "from pathlib import Path\nfrom warmup.kernels import CacheKey, pack\n"
-        f"print('go', flush=True)\n"
-        f"pack(Path({str(filled)!r}), Path({str(tmp_path / 'store')!r}), "
-        f"CacheKey(**{KEY.to_json()!r}))"
+def test_a_killed_writer_leaves_the_old_archive(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    before = archive.read_bytes()
+    cached(filled, "triton/new/x", b"x")
+    program = (
+        "import os, sys; from pathlib import Path; from warmup.caches import archive\n"
+        "from warmup.kernels import CacheKey; import json\n"
+        "archive.os.fsync = lambda _: os._exit(9)\n"
+        "archive.pack(Path(sys.argv[1]), Path(sys.argv[2]), CacheKey(**json.loads(sys.argv[3])), quiet_s=0)\n"
     )
-    victim = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    victim.stdout.readline()
-    store = tmp_path / "store"
-    end = time.monotonic() + 20
-    while not list(store.glob(".*.part")) and time.monotonic() < end:
-        time.sleep(0.005)
-    victim.kill()
-    victim.wait()
-    victim.stdout.close()
-    assert packed.read_bytes() == before
-    assert sorted(archives.read(packed).kernels) == NAMES
-    assert [entry.name for entry in entries(store)] == [packed.name]
-    part = next(store.glob(".*.part"))
-    os.utime(part, (0, 0))
-    prune(store, days=1)
-    assert not part.exists()
+    words = [sys.executable, "-c", program, str(filled), str(tmp_path / "store"), json.dumps(KEY.to_json())]
+    assert subprocess.run(words, cwd=ROOT).returncode == 9
+    assert archive.read_bytes() == before
+    packed(filled, tmp_path / "store")
+    assert "triton/new/x" in read(archive).files
+
+
+def test_room_and_noexec_are_looked_at_first(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = packed(filled, tmp_path / "store")
+    real = os.statvfs(tmp_path)
+
+    def says(**changes: int) -> None:
+        names = ("f_flag", "f_bavail", "f_frsize")
+        found = type("About", (), {**{name: getattr(real, name) for name in names}, **changes})
+        monkeypatch.setattr(caches.os, "statvfs", lambda _: found)
+
+    says(f_bavail=0)
+    with pytest.raises(caches.FolderError, match=r"needs \d+ MiB and has 0; set warmup\.kernels\.local_dir"):
+        unpack(archive, tmp_path / "new", KEY)
+    says(f_flag=os.ST_NOEXEC)
+    with pytest.raises(caches.FolderError, match="mounted noexec"):
+        unpack(archive, tmp_path / "new", KEY)
+    assert tree(tmp_path / "new") == {}
+
+
+def test_a_store_that_cannot_be_written_is_named(filled: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(ArchiveError, match="store: cannot be written"):
+        packed(filled, tmp_path / "store")
 
 
 @pytest.fixture
-def store(filled, tmp_path):
-    """Three archives, the newest first in `names`, and one that is broken."""
-    place, names = tmp_path / "cache_dir", []
-    for age, image in enumerate(["a", "b", "c"]):
-        file = pack(filled, place, CacheKey(**key_fields(image=image)))
-        os.utime(file, (time.time() - age * 86400 * 10,) * 2)
-        names.append(file.name)
-    (place / "deepgemm-broken.tar.gz").write_bytes(b"no archive")
-    os.utime(place / "deepgemm-broken.tar.gz", (1, 1))
-    return place, names
+def store(filled: Path, tmp_path: Path) -> Path:
+    for number, driver in enumerate(("one", "two", "three")):
+        (filled / ".seeded").unlink(missing_ok=True)
+        file = packed(filled, tmp_path / "store", CacheKey(**key_fields(driver=driver)))
+        os.utime(file, (1_000_000 + number, 1_000_000 + number))
+    return tmp_path / "store"
 
 
-def test_list_is_newest_first_and_names_what_is_broken(store):
-    place, names = store
-    listed = entries(place)
-    assert [entry.name for entry in listed] == [*names, "deepgemm-broken.tar.gz"]
-    assert "is not a kernel archive" in listed[-1].problem
-    document = json.loads(json.dumps([entry.to_json() for entry in listed]))
-    assert document[0]["kernels"] == 2
-    assert document[0]["key"]["image"] == "a"
-    assert entries(place / "nothing") == []
-
-
-def test_show_takes_a_part_of_a_name(store):
-    place, names = store
-    assert show(place, names[1][-20:]).name == names[1]
-    with pytest.raises(StoreError, match="4 archives named 'deepgemm'"):
-        show(place, "deepgemm")
-    with pytest.raises(StoreError, match=f"no archive named 'xyz'; there are: .*{names[0]}"):
-        show(place, "xyz")
-
-
-def test_verify_reads_every_byte(store):
-    place, names = store
-    file = place / names[0]
-    data = bytearray(file.read_bytes())
-    data[-300] ^= 1
-    file.write_bytes(data)
-    problems = {entry.name: entry.problem for entry in verify(place)}
-    assert "checksum" in problems[names[0]]
-    assert problems[names[1]] is None
-    assert [entry.problem for entry in verify(place, [names[2]])] == [None]
-
-
-def test_prune_goes_by_age_number_and_size(store):
-    place, names = store
-    size = (place / names[0]).stat().st_size
-    assert [e.name for e in prune(place, days=5, dry_run=True)][:2] == names[1:]
-    assert len(entries(place)) == 4
-    assert [e.name for e in prune(place, keep=2)] == [names[2], "deepgemm-broken.tar.gz"]
-    assert [e.name for e in prune(place, max_bytes=size + 10)] == [names[1]]
-    assert [e.name for e in entries(place)] == names[:1]
-    with pytest.raises(StoreError, match="needs a rule"):
-        prune(place)
+def test_list_show_verify_and_prune(store: Path) -> None:
+    listed = entries(store)
+    assert [e.contents.key.driver for e in listed if e.contents] == ["three", "two", "one"]
+    assert show(store, listed[0].name[-20:]).path == listed[0].path
+    with pytest.raises(StoreError, match="3 archives named 'kernels'"):
+        show(store, "kernels")
+    bad = listed[1].path
+    bad.write_bytes(bad.read_bytes()[:-1])
+    assert [bool(e.problem) for e in verify(store)].count(True) == 1
+    gone = prune(store, keep=1)
+    assert len(gone) == 2
+    assert len(entries(store)) == 1

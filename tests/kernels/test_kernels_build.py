@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -24,12 +25,13 @@ from kernels_fakes import (
     toolchain,
 )
 
+from warmup.caches import archive as archives
+from warmup.caches import folder as caches
 from warmup.kernels import BuildError, CacheKey, FolderError, StandinError, build_folder
-from warmup.kernels import archive as archives
 from warmup.kernels import folder as cache_folder
 from warmup.kernels.compile import effort
 
-KEY = {"k": "1"}
+KEY = {"k": "1", "shapes": "1"}
 KEY_OF_ARCHIVE = CacheKey(**key_fields())
 
 
@@ -61,7 +63,7 @@ def test_every_kernel_is_compiled_once_and_whole(build, tmp_path):
                for data in files(tmp_path / "dg").values())  # fmt: skip
     assert (seen[-1].done, seen[-1].total, seen[-1].phase) == (6, 6, "compile")
     assert {item.name for item in (tmp_path / "dg").iterdir()} == {
-        "cache", "kernels.json", ".lock",
+        "cache", "kernels-1.json", ".lock",
     }  # fmt: skip
 
 
@@ -70,13 +72,16 @@ def test_the_layout_of_newer_versions_is_kept_with_its_marker(build, tmp_path):
     name = cache_folder.kernels(tmp_path / "dg")[0]
     kernel_folder = tmp_path / "dg" / "cache" / name
     assert name.startswith("fake.")
-    assert {item.name for item in kernel_folder.iterdir()} == set(cache_folder.KNOWN)
+    assert {item.name for item in kernel_folder.iterdir()} == set(caches.KNOWN)
     # The stand-in's path is nowhere left: what is written down is the real compiler.
     nvcc = str(build.state["nvcc"])
     assert json.loads((kernel_folder / "meta.json").read_text()) == {"command": nvcc}
-    archive = archives.pack(tmp_path / "dg", tmp_path / "store", KEY_OF_ARCHIVE)
-    archives.unpack(archive, tmp_path / "node", KEY_OF_ARCHIVE)
-    assert files(tmp_path / "node") == files(tmp_path / "dg")
+    node = tmp_path / "one"
+    node.mkdir(mode=0o700)
+    shutil.copytree(tmp_path / "dg", node / "deepgemm")
+    archive, _ = archives.pack(node, tmp_path / "store", KEY_OF_ARCHIVE, quiet_s=0)
+    archives.unpack(archive, tmp_path / "other", KEY_OF_ARCHIVE)
+    assert files(tmp_path / "other" / "deepgemm") == files(tmp_path / "dg")
     (kernel_folder / ".committed").unlink()
     assert name not in cache_folder.kernels(tmp_path / "dg")
     assert build(tmp_path / "dg", newer=True).compiled == 1
@@ -120,7 +125,7 @@ def test_flipped_bytes_are_found_though_the_name_is_right(build, tmp_path):
     name = cache_folder.kernels(tmp_path / "dg")[0]
     file = tmp_path / "dg" / "cache" / name / "kernel.cubin"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    record = cache_folder.read_record(tmp_path / "dg")
+    record = cache_folder.read_record(tmp_path / "dg", KEY)
     assert cache_folder.unfinished(tmp_path / "dg", record) == [name]
 
 
@@ -142,7 +147,7 @@ def test_a_refused_kernel_is_named_and_the_others_kept(build, tmp_path):
     assert "kernel.cu(1): error: refused" in str(caught.value)
     assert "-O3 -Ix" in str(caught.value)
     assert not cache_folder.kernels(tmp_path / "dg")
-    assert cache_folder.read_record(tmp_path / "dg") is None
+    assert cache_folder.read_record(tmp_path / "dg", KEY) is None
 
 
 def test_a_failing_finder_is_shown_with_its_output(build, tmp_path):
@@ -185,14 +190,14 @@ def test_killed_at_any_moment_nothing_half_written_is_there(build, tmp_path, mom
     again = build(tmp_path / "dg", count=5)
     assert again.total == 5
     assert again.compiled == 5 - len(left)
-    assert not (tmp_path / "dg" / cache_folder.STAGING).exists()
+    assert not (tmp_path / "dg" / caches.STAGING).exists()
 
 
 def test_a_killed_build_takes_its_compilers_along(tmp_path):
     nvcc = fake_nvcc(tmp_path / "bin", seconds=30)
     finder = fake_finder(tmp_path / "finder", count=3)
     victim = subprocess.Popen(build_script(tmp_path / "dg", nvcc, finder, jobs=3))
-    staging = tmp_path / "dg" / cache_folder.STAGING
+    staging = tmp_path / "dg" / caches.STAGING
     pids: list[int] = []
     end = time.monotonic() + 15
     while len(pids) < 3 and time.monotonic() < end:
@@ -230,18 +235,18 @@ def test_what_was_found_is_not_searched_again_after_an_interruption(build, tmp_p
         }
         for name in cache_folder.kernels(tmp_path / "dg")
     }
-    (tmp_path / "dg" / "kernels.json").unlink()
+    (tmp_path / "dg" / "kernels-1.json").unlink()
     (tmp_path / "dg" / "found.json").write_text(json.dumps({"key": KEY, "kernels": sources}))
     assert build(tmp_path / "dg", status=9).nothing_to_do  # this finder would fail
     assert not (tmp_path / "dg" / "found.json").exists()
-    (tmp_path / "dg" / "kernels.json").unlink()
+    (tmp_path / "dg" / "kernels-1.json").unlink()
     (tmp_path / "dg" / "found.json").write_text("{torn")
     assert build(tmp_path / "dg").nothing_to_do
 
 
 def test_two_builds_do_not_write_one_folder(build, tmp_path):
     with (
-        cache_folder.exclusive(tmp_path / "dg"),
+        caches.exclusive(tmp_path / "dg"),
         pytest.raises(FolderError, match=rf"process {os.getpid()} on"),
     ):
         build(tmp_path / "dg")

@@ -7,14 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from kernels_fakes import ROOT, fake_finder, fake_nvcc, manifest, toolchain
+from kernels_fakes import ROOT, cached, fake_finder, fake_nvcc, manifest, toolchain
 
-from warmup.kernels import Gpu, ProbeError, api, serve_env
+from warmup.caches.folder import is_whole
+from warmup.kernels import Gpu, Job, ProbeError, api, build, known_config, plan_role, serve_env
 from warmup.kernels import folder as cache_folder
-from warmup.kernels.__main__ import main
+from warmup.kernels.__main__ import INCOMPLETE, main
 from warmup.kernels.probe import find_gpu, find_nvcc, find_toolchain, nvcc_release
 from warmup.kernels.standin import FoundKernel, StandinError, arguments
 
@@ -59,6 +62,16 @@ def test_wrong_input_is_one_message_and_status_2(capsys, arguments, match):
     assert shown.out == ""
 
 
+def job_file(tmp_path: Path, node: str = "node", plan: bool = True, usual: str = "", **more: Any) -> str:
+    """What a job's steps are told about one node."""
+    folder = tmp_path / node
+    told = Job(
+        folder, tmp_path / "s", usual or str(folder), "i.sqsh", "R1", manifest=manifest() if plan else None, **more
+    )
+    told.write(tmp_path / f"{node}.json")
+    return str(tmp_path / f"{node}.json")
+
+
 def test_no_gpu_is_one_message_and_status_1(capsys, tmp_path, monkeypatch):
     def no_gpu():
         raise ProbeError("no NVIDIA driver here")
@@ -66,9 +79,8 @@ def test_no_gpu_is_one_message_and_status_1(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(api, "find_gpu", no_gpu)
     manifest().write(tmp_path / "m.json")
     for name in ("build", "ensure", "unpack", "merge-back"):
-        more = [] if name == "build" else ["--cache-dir", str(tmp_path)]
-        arguments = [name, "--manifest", str(tmp_path / "m.json"), "--folder", str(tmp_path), *more]
-        assert main(arguments) == 1
+        build = ["--manifest", str(tmp_path / "m.json"), "--folder", str(tmp_path)]
+        assert main([name, *(build if name == "build" else [job_file(tmp_path)])]) == 1
         assert "error: no NVIDIA driver here" in capsys.readouterr().err
 
 
@@ -93,38 +105,79 @@ def run(capsys, *arguments):
 
 
 def test_a_job_builds_once_and_every_node_unpacks(capsys, machine):
-    common = ["--manifest", machine / "m.json", "--image", "i.sqsh", "--cache-dir", machine / "s"]
-    built, _ = run(capsys, "ensure", *common, "--folder", machine / "builder")
-    assert (built["how"], built["compiled"]) == ("built", 4)
+    usual = str(machine / "builder")
+    built, _ = run(capsys, "ensure", job_file(machine, "builder"))
+    assert (built["how"], built["compiled"], built["complete"]) == ("built", 4, True)
     for node in range(3):
-        got, _ = run(capsys, "unpack", *common, "--folder", machine / f"node{node}")
+        got, _ = run(capsys, "unpack", job_file(machine, f"node{node}", usual=usual))
         assert (got["how"], got["kernels"]) == ("unpacked", 4)
-    again, _ = run(capsys, "ensure", *common, "--folder", machine / "node0")
-    assert again["how"] == "present"
-    fresh, _ = run(capsys, "ensure", *common, "--folder", machine / "node9")
+        assert got["read_bytes"] == Path(built["archive"]).stat().st_size
+    again, _ = run(capsys, "ensure", job_file(machine, "node0", usual=usual))
+    assert (again["how"], again["read_bytes"]) == ("present", 0)
+    fresh, _ = run(capsys, "ensure", job_file(machine, "node9", usual=usual))
     assert fresh["how"] == "unpacked"
-    merged, _ = run(capsys, "merge-back", *common, "--folder", machine / "node0")
-    assert merged == {"new": []}
-    build, said = run(capsys, "build", *common[:4], "--folder", machine / "node0")
+    merged, _ = run(capsys, "merge-back", job_file(machine, "builder"))
+    assert merged["new"] == 0
+    arguments = ["--manifest", machine / "m.json", "--folder", machine / "node0" / "deepgemm"]
+    build, said = run(capsys, "build", *arguments)
     assert build["compiled"] == 0
     assert "nothing to do: all 4 kernels are there" in said
 
 
+def test_what_workers_compile_comes_back_by_cache_and_reaches_the_next_node(capsys, machine):
+    run(capsys, "ensure", job_file(machine, "builder"))
+    cached(machine / "builder", "triton/ab/k.cubin", b"x")
+    cached(machine / "builder", "flashinfer/op/op.so", b"x")
+    merged, _ = run(capsys, "merge-back", job_file(machine, "builder"))
+    assert (merged["new"], merged["by_cache"]) == (2, {"flashinfer": 1, "triton": 1})
+    next_node = job_file(machine, "next", usual=str(machine / "builder"))
+    assert run(capsys, "unpack", next_node)[0]["files"] == 4 * 2 + 1 + 2
+    assert (machine / "next/triton/ab/k.cubin").read_bytes() == b"x"
+    # in a folder of another name nothing is packed: what is in it names that folder
+    cached(machine / "next", "triton/cd/k.cubin", b"x")
+    assert run(capsys, "merge-back", next_node)[0] == {"archive": "", "new": 0, "by_cache": {}}
+
+
+def test_a_model_without_deepgemm_has_its_other_caches_kept(capsys, machine):
+    first = job_file(machine, "one", plan=False)
+    assert run(capsys, "ensure", first)[0]["how"] == "empty"
+    cached(machine / "one", "inductor/x/y.py", b"x")
+    assert run(capsys, "merge-back", first)[0]["new"] == 1
+    again = run(capsys, "ensure", job_file(machine, "two", plan=False, usual=str(machine / "one")))[0]
+    assert (again["how"], again["files"], again["complete"]) == ("unpacked", 1, True)
+
+
+def test_a_plan_that_grew_compiles_only_what_is_new_and_keeps_both(capsys, machine, monkeypatch):
+    run(capsys, "ensure", job_file(machine, "builder"))
+    more = fake_finder(machine / "more", count=6)
+    real = build.build_folder
+    monkeypatch.setattr(api, "build_folder", lambda *args, **options: real(*args, finder=more, **options))
+    changed = plan_role(known_config("DeepSeek-R1"), "decode", {"tp-size": 4})
+    file = job_file(machine, "builder")
+    replace(Job.read(Path(file)), manifest=changed).write(Path(file))
+    grown, _ = run(capsys, "ensure", file)
+    assert (grown["how"], grown["compiled"], grown["kernels"]) == ("built", 2, 6)
+    for told in (file, job_file(machine, "builder")):
+        assert run(capsys, "unpack", told)[0]["complete"]
+
+
 def test_a_refused_archive_is_named_and_rebuilt(capsys, machine):
-    common = ["--manifest", machine / "m.json", "--cache-dir", machine / "s"]
-    built, _ = run(capsys, "ensure", *common, "--folder", machine / "one")
+    usual = str(machine / "one")
+    built, _ = run(capsys, "ensure", job_file(machine, "one"))
     archive = Path(built["archive"])
     archive.write_bytes(archive.read_bytes()[:-40])
-    rebuilt, said = run(capsys, "ensure", *common, "--folder", machine / "two")
-    assert rebuilt["how"] == "built"
-    assert f"refused and rebuilt: {archive}" in said
-    assert run(capsys, "unpack", *common, "--folder", machine / "three")[0]["kernels"] == 4
+    rebuilt, said = run(capsys, "ensure", job_file(machine, "one", usual=usual))
+    assert rebuilt["refused"] in said
+    assert f"refused and made anew: {archive}" in said
+    (machine / "one.json").unlink()
+    cached(machine / "one", "triton/ab/k.cubin", b"x")
+    run(capsys, "merge-back", job_file(machine, "one", usual=usual))
+    assert run(capsys, "unpack", job_file(machine, "three", usual=usual))[0]["kernels"] == 4
 
 
-def test_unpack_without_an_archive_is_status_1(capsys, machine):
-    arguments = ["unpack", "--manifest", machine / "m.json", "--cache-dir", machine / "s"]
-    assert main([*map(str, arguments), "--folder", str(machine / "node")]) == 1
-    assert ".tar.gz" in capsys.readouterr().err
+def test_unpack_without_an_archive_says_that_kernels_are_missing(capsys, machine):
+    assert main(["unpack", job_file(machine)]) == INCOMPLETE
+    assert json.loads(capsys.readouterr().out)["how"] == "empty"
 
 
 def test_workers_on_a_whole_cache_skip_the_sweep(tmp_path):
@@ -189,7 +242,7 @@ def test_on_a_gpu_the_build_fills_a_folder_and_repeats_nothing(tmp_path):
     assert api.build_here(plan, tmp_path / "dg").compiled > 10
     assert api.build_here(plan, tmp_path / "dg").nothing_to_do
     assert all(
-        cache_folder.is_whole(tmp_path / "dg" / "cache" / name) for name in cache_folder.kernels(tmp_path / "dg")
+        is_whole(tmp_path / "dg" / "cache" / name) for name in cache_folder.kernels(tmp_path / "dg")
     )
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from kernels_fakes import kernel, key_fields
 
-from warmup.kernels import ArchiveError, CacheKey, CorruptArchive, ForeignFolder, entries, merge_back, pack, unpack
-from warmup.kernels import archive as archives
-from warmup.kernels.folder import exclusive, require_own
+from warmup.caches import archive as archives
+from warmup.caches import reading
+from warmup.caches.folder import exclusive, require_own
+from warmup.kernels import ArchiveError, CacheKey, CorruptArchive, ForeignFolder, entries, unpack
 
 KEY = CacheKey(**key_fields())
 NAME = "kernel.sm90_fp8_gemm_1d2d.aa01"
@@ -26,10 +27,14 @@ ROOT = Path(__file__).resolve().parents[2]
 two_users = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to be two users")
 
 
+def pack(folder: Path, store: Path, key: CacheKey) -> Path:
+    return archives.pack(folder, store, key, quiet_s=0)[0]
+
+
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
-    kernel(tmp_path / "dg", NAME, NAME)
-    (tmp_path / "dg").chmod(0o700)
+    (tmp_path / "dg").mkdir(mode=0o700)
+    kernel(tmp_path / "dg" / "deepgemm", NAME, NAME)
     return tmp_path / "dg"
 
 
@@ -64,7 +69,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, filled: Path, depth
     with pytest.raises(ForeignFolder):
         unpack(archive, folder, KEY)
     with pytest.raises(ForeignFolder):
-        merge_back(folder, tmp_path / "store", KEY)
+        pack(folder, tmp_path / "store", KEY)
     assert victim.read_text() == "kept"
 
 
@@ -74,7 +79,9 @@ def test_an_archive_of_another_user_is_not_taken(tmp_path: Path, filled: Path) -
     os.chown(archive, MALLORY, MALLORY)
     with pytest.raises(ArchiveError, match=r"belongs to nobody, who is not in warmup\.kernels\.trusted_owners"):
         unpack(archive, tmp_path / "node", KEY)
-    assert unpack(archive, tmp_path / "node", KEY, trusted=[MALLORY]).kernels.keys() == {NAME}
+    contents = unpack(archive, tmp_path / "node", KEY, trusted=[MALLORY])
+    assert contents is not None
+    assert contents.kernels == [NAME]
     own = pack(filled, tmp_path / "store", KEY)  # beside it
     assert own.name == archive.name.removesuffix(".tar.gz") + "-u0.tar.gz"
     assert archive.stat().st_uid == MALLORY
@@ -96,7 +103,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path, filled: Path, kind: str) 
 
 
 def sealed(path: Path, body: bytes) -> Path:
-    path.write_bytes(body + archives.TRAILER_HEAD + hashlib.sha256(body).digest() + archives.TRAILER_TAIL)
+    path.write_bytes(body + reading.TRAILER_HEAD + hashlib.sha256(body).digest() + reading.TRAILER_TAIL)
     return path
 
 
@@ -114,7 +121,7 @@ def bomb(path: Path, kind: bytes, size: int) -> Path:
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_large_member_is_refused_by_its_header(tmp_path: Path, kind: bytes) -> None:
-    archive = bomb(tmp_path / "deepgemm-bomb.tar.gz", kind, 600 << 20)
+    archive = bomb(tmp_path / "kernels-bomb.tar.gz", kind, 600 << 20)
     program = (
         "import resource, sys; from pathlib import Path; from warmup.kernels import unpack, entries, ArchiveError\n"
         "resource.setrlimit(resource.RLIMIT_AS, (300 << 20, 300 << 20))\n"
@@ -135,7 +142,7 @@ def test_a_manifest_that_is_nested_too_deep_spoils_no_list(tmp_path: Path, fille
         info = tarfile.TarInfo("manifest.json")
         info.size = 200_000
         tar.addfile(info, io.BytesIO(b"[" * 200_000))
-    archive = sealed(tmp_path / "deepgemm-deep.tar.gz", gzip.compress(inner.getvalue()))
+    archive = sealed(tmp_path / "kernels-deep.tar.gz", gzip.compress(inner.getvalue()))
     assert sorted(bool(e.problem) for e in entries(tmp_path)) == [False, True]
     with pytest.raises(CorruptArchive):
         unpack(archive, tmp_path / "node", KEY)
@@ -155,10 +162,10 @@ def test_a_colleague_whose_files_may_not_be_read(tmp_path: Path, filled: Path) -
         if above.stat().st_uid == 0 and str(above) != "/" and not above.stat().st_mode & 0o005:
             above.chmod(0o755)
     mine = tmp_path / "hers"
-    kernel(mine, NAME, "other bytes")
+    kernel(mine / "deepgemm", NAME, "other bytes")
     subprocess.run(["chown", "-R", f"{MALLORY}", str(mine)], check=True)
     mine.chmod(0o700)
-    reading, writing = os.pipe()
+    receiving, writing = os.pipe()
     if (child := os.fork()) == 0:  # she can't start this Python where it lies in root's home
         said = "nothing"
         try:
@@ -167,12 +174,12 @@ def test_a_colleague_whose_files_may_not_be_read(tmp_path: Path, filled: Path) -
             os.setuid(MALLORY)
             with pytest.raises(ArchiveError, match="cannot be read: Permission denied"):
                 unpack(archive, mine, KEY, trusted=[0])
-            said = ",".join(merge_back(mine, shared, KEY))
+            said = ",".join(archives.pack(mine, shared, KEY, quiet_s=0)[1])
         except BaseException as e:
             said = repr(e)
         finally:
             os.write(writing, said.encode())
             os._exit(0)
     os.waitpid(child, 0)
-    assert os.read(reading, 4096).decode() == NAME
+    assert os.read(receiving, 4096).decode() == f"deepgemm/cache/{NAME}/kernel.cu,deepgemm/cache/{NAME}/kernel.cubin"
     assert {e.path.stat().st_uid for e in entries(shared)} == {0, MALLORY}

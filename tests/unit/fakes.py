@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import signal
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,7 @@ class FakeNodes:
         self._gate = gate
         self.left_out: list[str] = []
         self.orders: list[str] = []
+        self.compilers: Counter[str] = Counter()
         self.places = [Place(f"n{n}", f"10.0.0.{n + 1}", "eth0", order=n) for n in range(plan.nodes + plan.spare_nodes)]
         self.tell = self.orders.append
 

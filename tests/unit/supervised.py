@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from launcher.job import context, kernels, part, stages, supervise
+from launcher.job import context, part, stages, supervise
 from launcher.job.context import Job
 from launcher.job.journal import Journal
 from launcher.job.part import Part
 from launcher.job.steps import Place
 from launcher.job.supervise import Supervisor
+from launcher.kernels import stage as kernels
 from launcher.run.folder import RunFolder
 
 from .fakes import SOON, FakeChild, FakeNodes, FakeStep, Loop, Report, Verdict
@@ -170,9 +171,9 @@ def _replace(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
         await world.back(name)
         world.brought_back.append(name)
 
-    async def prepared(*_: Any) -> dict[str, str]:
+    async def prepared(*_: Any) -> kernels.Prepared:
         await world.gate("kernels")
-        return {}
+        return kernels.Prepared()
 
     async def forever(*_: Any) -> None:
         await asyncio.get_running_loop().create_future()
@@ -206,7 +207,7 @@ def _replace(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
         (stages, "watch", forever),
         (stages, "watch_registrations", forever),
         (kernels, "prepare_all", prepared),
-        (kernels, "merge_back", nothing),
+        (kernels, "pack_back", nothing),
         (supervise, "stop_all", stop_all),
         (supervise, "requeue", requeue),
     ):

@@ -204,7 +204,7 @@ def test_the_env_of_all_is_not_the_services() -> None:
     """As docs/config.md says."""
     script = render(plan_of(BASE + "env: {MARK: here}\n"))
     bodies = dict(re.findall(r"^(\w+)\(\) \{\n(.*?)^\}", script, re.M | re.S))
-    assert [name for name, body in bodies.items() if "MARK" in body] == ["environment"]
+    assert [name for name, body in bodies.items() if "MARK" in body] == ["environment", "kernels"]
     users = {name for name, body in bodies.items() if re.search(r"^  (environment|worker)$", body, re.M)}
     assert users == {"worker", "prefill", "decode", "frontend"}
     assert {"nats", "etcd"} <= set(bodies)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher.base.errors import InputError
-from launcher.job.kernels import kernel_nodes
+from launcher.kernels.stage import kernel_nodes
 from launcher.plan.make import kernels_plan
 from launcher.plan.show import to_json
 from launcher.plan.slurm_options import HANDED_ON, OWNED_OPTIONS, SBATCH_OPTIONS, WHOLE_JOB, sbatch_directives

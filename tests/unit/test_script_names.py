@@ -16,8 +16,8 @@ from .helpers import BASE, CONFIGS, REPO, plan_of, shipped
 
 # of other programs, which a config may set
 THEIRS = re.compile(
-    r"CUDA_|DEEPEP_|DYN_|ETCD_AUTH_|ETCD_ENDPOINTS$|GLOO_|HF_|HOME$|HOST_IP$|MC_|NATS_AUTH_|NATS_SERVER$|NATS_TLS_|XDG_DATA_HOME$|"
-    r"NCCL_|NVSHMEM_|PYTHONPATH$|TMPDIR$|SGLANG_|UCX_"
+    r"CUDA_|CUTE_DSL_|DEEPEP_|DYN_|EP_JIT_|ETCD_AUTH_|ETCD_ENDPOINTS$|FLASH[_A-Z]+|GLOO_|HF_|HOME$|HOST_IP$|MC_|"
+    r"NATS_AUTH_|NATS_SERVER$|NATS_TLS_|XDG_DATA_HOME$|NCCL_|NVSHMEM_|PYTHONPATH$|TMPDIR$|SGLANG_|TILELANG_|TORCH[_A-Z]+|TRITON_|TVM_FFI_|UCX_"
 )
 # with what no shipped config has
 EVERYTHING = """\
@@ -59,9 +59,10 @@ def scripts() -> dict[str, str]:
 def exported() -> set[str]:
     """What the supervisor gives to every process: the names in its modules."""
     job = REPO / "launcher" / "job"
-    texts = [(job / f"{name}.py").read_text() for name in ("context", "addresses", "steps", "kernels")]
+    files = [job / f"{name}.py" for name in ("context", "addresses", "steps")]
+    texts = [file.read_text() for file in (*files, job.parent / "kernels" / "stage.py")]
     found = {name for text in texts for name in re.findall(r'"([A-Z][A-Z_]+)": ', text)}
-    assert {"SCRATCH_NAME", "PORT_BASE", "NNODES", "KERNELS_DO", "LAUNCH_RUN"} <= found
+    assert {"SCRATCH_NAME", "PORT_BASE", "NNODES", "KERNELS_DO", "CACHES", "LAUNCH_RUN"} <= found
     return found
 
 

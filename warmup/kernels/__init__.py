@@ -1,37 +1,25 @@
-"""DeepGEMM kernels, built before the workers start: plan, build in parallel, archive, unpack.
+"""DeepGEMM kernels, built before the workers start: plan, build in parallel; and the steps that keep all caches.
 
 Nothing here imports torch or deep_gemm; only the worker processes of a build do.
 """
 
-from .api import (
-    Outcome,
-    Target,
-    build_here,
-    ensure,
-    merge_back_here,
-    serve_env,
-    target,
-    unpack_here,
-)
-from .archive import (
-    ArchiveError,
-    CacheKey,
-    CorruptArchive,
-    ForeignArchive,
-    merge_back,
-    pack,
-    unpack,
-)
+from warmup.caches.archive import pack, read, unpack
+from warmup.caches.folder import FolderError, ForeignFolder
+from warmup.caches.key import CacheKey
+from warmup.caches.reading import Contents, CorruptArchive, ForeignArchive
+from warmup.caches.store import Entry, StoreError, entries, prune, show, verify
+from warmup.caches.writing import ArchiveError
+
+from .api import Outcome, Target, build_here, ensure, pack_here, seed, serve_env, target
 from .build import BuildError, Progress, Result, build_folder
 from .flags import PlanError
-from .folder import FolderError, ForeignFolder
+from .job import Job
 from .log import learn, learn_file
 from .manifest import KernelShape, Manifest, ManifestError, merge
 from .mlist import Sweep
 from .probe import Gpu, ProbeError, Toolchain
 from .shapes import known_config, load_config, plan_role, plan_roles
 from .standin import StandinError
-from .store import Entry, StoreError, entries, prune, show, verify
 from .table import plan_json, plan_table
 
 # Every failure that a caller should show as one message, without a traceback.
@@ -51,12 +39,14 @@ __all__ = [
     "ArchiveError",
     "BuildError",
     "CacheKey",
+    "Contents",
     "CorruptArchive",
     "Entry",
     "FolderError",
     "ForeignArchive",
     "ForeignFolder",
     "Gpu",
+    "Job",
     "KernelShape",
     "Manifest",
     "ManifestError",
@@ -79,18 +69,18 @@ __all__ = [
     "learn_file",
     "load_config",
     "merge",
-    "merge_back",
-    "merge_back_here",
     "pack",
+    "pack_here",
     "plan_json",
     "plan_role",
     "plan_roles",
     "plan_table",
     "prune",
+    "read",
+    "seed",
     "serve_env",
     "show",
     "target",
     "unpack",
-    "unpack_here",
     "verify",
 ]

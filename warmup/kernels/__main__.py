@@ -1,7 +1,7 @@
 """`python -m warmup.kernels`: the steps that run inside the serving image, with no other package.
 
 Results go to stdout, progress and prose to stderr. Exit status: 0 done, 1 the work failed, 2 the
-input is wrong, 3 the folder is not this user's alone.
+input is wrong, 3 the folder is not this user's alone, 4 the archive lacks kernels of the plan.
 """
 
 from __future__ import annotations
@@ -11,25 +11,29 @@ import json
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from . import api, store
-from . import archive as archives
+from warmup.caches.folder import FolderError, ForeignFolder
+from warmup.caches.store import StoreError
+from warmup.caches.writing import ArchiveError
+
+from . import api
 from . import log as logs
 from .build import BuildError, Progress
 from .flags import PlanError
-from .folder import FolderError, ForeignFolder
+from .job import Job
 from .manifest import Manifest, ManifestError
 from .probe import ProbeError
 from .shapes import load_config, plan_roles
 from .standin import StandinError
 from .table import plan_json, plan_table
 
-FOREIGN_FOLDER = 3  # exit status: another folder may do
-INPUT = (PlanError, ManifestError, store.StoreError)
+FOREIGN_FOLDER, INCOMPLETE = 3, 4  # exit statuses: another folder may do; the archive lacks kernels
+INPUT = (PlanError, ManifestError, StoreError)
 WORK = (
-    archives.ArchiveError,
+    ArchiveError,
     BuildError,
     FolderError,
     ProbeError,
@@ -101,7 +105,6 @@ def _build(arguments: argparse.Namespace) -> int:
     result = api.build_here(
         Manifest.read(arguments.manifest),
         arguments.folder,
-        arguments.image,
         jobs=arguments.jobs,
         nice=arguments.nice,
         on_progress=bar,
@@ -116,32 +119,27 @@ def _build(arguments: argparse.Namespace) -> int:
 def _ensure(arguments: argparse.Namespace) -> int:
     bar = _Bar()
     outcome = api.ensure(
-        Manifest.read(arguments.manifest),
-        arguments.folder,
-        arguments.cache_dir,
-        arguments.image,
+        Job.read(arguments.job),
         jobs=arguments.jobs,
         nice=arguments.nice,
         on_progress=bar,
-        on_refused=lambda why: print(f"refused and rebuilt: {why}", file=sys.stderr),
-        trusted=arguments.trusted,
+        on_refused=lambda why: print(f"refused and made anew: {why}", file=sys.stderr),
     )
     bar.end()
-    print(json.dumps(vars(outcome) | {"archive": str(outcome.archive)}))
+    print(json.dumps(vars(outcome)))
     return 0
 
 
 def _unpack(arguments: argparse.Namespace) -> int:
-    manifest = Manifest.read(arguments.manifest)
-    outcome = api.unpack_here(manifest, arguments.folder, arguments.cache_dir, arguments.image, arguments.trusted)
-    print(json.dumps(vars(outcome) | {"archive": str(outcome.archive)}))
-    return 0
+    outcome = api.seed(Job.read(arguments.job))
+    print(json.dumps(vars(outcome)))
+    return 0 if outcome.complete else INCOMPLETE
 
 
 def _merge_back(arguments: argparse.Namespace) -> int:
-    manifest = Manifest.read(arguments.manifest)
-    new = api.merge_back_here(manifest, arguments.folder, arguments.cache_dir, arguments.image, arguments.trusted)
-    print(json.dumps({"new": new}))
+    path, new = api.pack_here(Job.read(arguments.job))
+    by_cache = Counter(name.partition("/")[0] for name in new)
+    print(json.dumps({"archive": path, "new": len(new), "by_cache": by_cache}))
     return 0
 
 
@@ -181,25 +179,21 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--out", type=Path, help="write the manifest there")
     plan.add_argument("--json", action="store_true")
 
-    for name, run, text in (
-        ("build", _build, "compile every kernel of a manifest into a folder"),
-        ("ensure", _ensure, "have the kernels: unpack the archive, or build and pack it"),
-        ("unpack", _unpack, "unpack the archive that fits this machine"),
-        ("merge-back", _merge_back, "add to the archive what a job compiled itself"),
-    ):
-        command = commands.add_parser(name, help=text)
-        command.set_defaults(run=run)
-        command.add_argument("--manifest", type=Path, required=True)
-        command.add_argument("--folder", type=Path, required=True, help="SGLANG_DG_CACHE_DIR")
-        command.add_argument("--image", default="", help="container image, part of the key")
-        if name != "build":
-            command.add_argument("--cache-dir", type=Path, required=True)
-            command.add_argument(
-                "--trusted", type=int, nargs="*", default=(), metavar="UID", help="whose archives are taken too"
-            )
-        if name in ("build", "ensure"):
-            command.add_argument("--jobs", type=int, help="nvcc processes; default all cores")
-            command.add_argument("--nice", type=int, default=0, help="niceness of every child")
+    build = commands.add_parser("build", help="compile every kernel of a manifest into a folder")
+    build.set_defaults(run=_build)
+    build.add_argument("--manifest", type=Path, required=True)
+    build.add_argument("--folder", type=Path, required=True, help="SGLANG_DG_CACHE_DIR")
+    ensure = commands.add_parser("ensure", help="have the caches: unpack the archive, or build kernels and pack them")
+    ensure.set_defaults(run=_ensure)
+    for command in (build, ensure):
+        command.add_argument("--jobs", type=int, help="nvcc processes; default all cores")
+        command.add_argument("--nice", type=int, default=0, help="niceness of every child")
+    unpack = commands.add_parser("unpack", help="unpack the archive that fits this machine")
+    unpack.set_defaults(run=_unpack)
+    merge = commands.add_parser("merge-back", help="add to the archive what a job's workers compiled")
+    merge.set_defaults(run=_merge_back)
+    for command in (ensure, unpack, merge):
+        command.add_argument("job", type=Path, metavar="JOB.json", help="what `sgl-launch` wrote for its steps")
     return parser
 
 

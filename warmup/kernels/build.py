@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from warmup.caches.folder import exclusive, write_atomically
+
 from . import folder as cache_folder
 from . import standin
 from .balance import split, workers_for
@@ -80,17 +82,17 @@ def build_folder(
 ) -> Result:
     """Fill `folder` with every kernel of the manifest; a finished folder is left as it is.
 
-    key: what the kernels depend on (archive.CacheKey as a dict); another key's record starts the
-    search anew. arch: such as 'sm_90'. jobs: nvcc processes at a time, default all cores. nice:
+    key: what the kernels depend on, the plan's digest among it (`shapes`); another key's record
+    starts the search anew. arch: such as 'sm_90'. jobs: nvcc processes at a time, default all cores. nice:
     niceness added to every child. finder: the command that meets kernels, given a job file.
     Interrupt it at any point: nothing half-written is in the cache, and the next run compiles what
     is missing. Raises BuildError, folder.FolderError, standin.StandinError.
     """
     began = time.monotonic()
-    record = cache_folder.read_record(folder)
-    if record is not None and record.key == key and not cache_folder.unfinished(folder, record):
+    record = cache_folder.read_record(folder, key)
+    if record is not None and not cache_folder.unfinished(folder, record):
         return Result(0, len(record.kernels), total_s=time.monotonic() - began)
-    with cache_folder.exclusive(folder) as staging:
+    with exclusive(folder) as staging:
         run = _Run(
             manifest,
             folder,
@@ -228,7 +230,7 @@ class _Run:
             "key": self.key,
             "kernels": {kernel.name: kernel.to_json() for kernel in found},
         }
-        cache_folder.write_atomically(self.folder / FOUND, json.dumps(document))
+        write_atomically(self.folder / FOUND, json.dumps(document))
 
     def _resume(self, compilers: Compilers) -> bool:
         """Queue what an earlier build of the same key found; False when there is none."""

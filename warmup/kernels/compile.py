@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from warmup.caches.folder import is_whole
+
 from . import folder as cache_folder
 from .process import kill, start, tail
 from .standin import FoundKernel
@@ -91,7 +93,7 @@ class Compilers:
     def _collect(self, item: _Running) -> None:
         status = item.process.returncode
         self.seconds[item.name] = time.monotonic() - item.started
-        if status == 0 and cache_folder.is_whole(item.staged):
+        if status == 0 and is_whole(item.staged):
             cache_folder.commit(item.staged, self.folder, item.name)
             self.on_done(item.name)
             return

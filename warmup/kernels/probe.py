@@ -19,6 +19,11 @@ from pathlib import Path
 # CUdevice_attribute, cuda.h
 SM_COUNT, CAPABILITY_MAJOR, CAPABILITY_MINOR = 16, 75, 76
 
+PACKAGES = (
+    "sglang", "torch", "triton", "flashinfer-python", "apache-tvm-ffi", "sgl-kernel", "sglang-kernel", "sgl-deep-gemm",
+    "deep-gemm", "deep-ep", "nvidia-cutlass-dsl", "tilelang", "quack-kernels", "flash-attn-4", "ai-dynamo",
+)  # fmt: skip
+
 
 class ProbeError(RuntimeError):
     """Something that a build needs is not on this machine; the message says what."""
@@ -74,6 +79,27 @@ def find_gpu() -> Gpu:
         ask("cuDeviceGetAttribute", ctypes.byref(value), attribute, 0)
         facts.append(value.value)
     return Gpu(arch=f"sm_{facts[1]}{facts[2]}", sms=facts[0], count=number.value)
+
+
+def find_driver() -> str:
+    """The driver's version, '580.95.05'; 'unknown' where the kernel does not say it."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "unknown"
+    match = re.search(r"\b\d+\.\d+(?:\.\d+)?\b", text)
+    return match[0] if match else "unknown"
+
+
+def find_packages() -> str:
+    """Versions of what compiles, or decides what is compiled: 'sglang 0.5.16, torch 2.11.0, ...'."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
 
 
 def find_toolchain() -> Toolchain:

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from . import archive as archives
+from .key import SUFFIX
+from .reading import Contents
+from .writing import ArchiveError
 
 DAY_S = 86_400.0
 
@@ -26,7 +29,7 @@ class Entry:
     path: Path
     bytes: int
     used: float
-    contents: archives.Contents | None
+    contents: Contents | None
     problem: str | None = None
 
     @property
@@ -46,6 +49,7 @@ class Entry:
                 "created": self.contents.created,
                 "host": self.contents.host,
                 "kernels": len(self.contents.kernels),
+                "files": len(self.contents.files),
                 "key": self.contents.key.to_json(),
             }
         return value
@@ -54,14 +58,14 @@ class Entry:
 def entries(cache_dir: Path) -> list[Entry]:
     """Every archive, newest first. An empty or missing folder is an empty list."""
     found = []
-    for path in cache_dir.glob(f"deepgemm-*{archives.SUFFIX}"):
+    for path in cache_dir.glob(f"kernels-*{SUFFIX}"):
         contents, problem = None, None
         try:
             status = path.stat()
             contents = archives.peek(path)
         except FileNotFoundError:
             continue  # pruned meanwhile
-        except archives.ArchiveError as error:
+        except ArchiveError as error:
             problem = str(error)
         found.append(Entry(path, status.st_size, status.st_mtime, contents, problem))
     return sorted(found, key=lambda entry: (-entry.used, entry.name))
@@ -88,7 +92,7 @@ def verify(cache_dir: Path, names: Sequence[str] = ()) -> list[Entry]:
         contents, problem = entry.contents, None
         try:
             contents = archives.read(entry.path)
-        except (OSError, archives.ArchiveError) as error:
+        except (OSError, ArchiveError) as error:
             contents, problem = None, str(error)
         checked.append(Entry(entry.path, entry.bytes, entry.used, contents, problem))
     return checked
@@ -124,7 +128,7 @@ def prune(
     if not dry_run:
         for entry in gone:
             entry.path.unlink(missing_ok=True)
-        for part in cache_dir.glob(".deepgemm-*.part"):
+        for part in cache_dir.glob(".kernels-*.part"):
             with contextlib.suppress(FileNotFoundError):
                 if moment - part.stat().st_mtime > DAY_S:
                     part.unlink()
