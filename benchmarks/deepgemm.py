@@ -14,6 +14,7 @@ prints one JSON object, which is also written to DIR/<name>.json.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -24,6 +25,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from warmup.kernels import (  # noqa: E402
+    Job,
     KernelShape,
     Manifest,
     build_here,
@@ -96,7 +99,10 @@ def compare(work: Path, full: bool, sglang: str | None) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
     result: dict[str, Any] = {"pairs": sum(len(shape.sweep) for shape in manifest.distinct())}
     built, again = _timed_builds(manifest, together)
-    result |= {"parallel": vars(built), "second_run_s": again}
+    result |= {"parallel": dataclasses.asdict(built), "second_run_s": again}
+    if built.timeline:
+        print(built.timeline.text(), file=sys.stderr)
+        result["bounds"] = built.timeline.bounds
     began = time.monotonic()
     _sweep_alone(manifest, alone)
     result["one_process_s"] = time.monotonic() - began
@@ -150,7 +156,7 @@ def server(work: Path, full: bool, sglang: str | None) -> dict[str, Any]:
     for folder in (built, cold):
         shutil.rmtree(folder, ignore_errors=True)
     result: dict[str, Any] = {}
-    result["build"] = vars(build_here(manifest, built, on_progress=_show))
+    result["build"] = dataclasses.asdict(build_here(manifest, built, on_progress=_show))
     sweep = {} if full else {"SGLANG_JIT_DEEPGEMM_FAST_WARMUP": "1"}
     result["empty"] = _serve(work, "empty", model, {"SGLANG_DG_CACHE_DIR": str(cold), **sweep})
     met = learn_file(work / "empty.log", chunked_prefill=CHUNK, fast=not full, sglang=sglang)
@@ -241,22 +247,23 @@ def roles(work: Path, full: bool, sglang: str | None) -> dict[str, Any]:
     folder, unpacked, store = work / "roles", work / "unpacked", work / "store"
     for item in (folder, unpacked, store):
         shutil.rmtree(item, ignore_errors=True)
-    built, again = _timed_builds(manifest, folder)
-    key = target(manifest, "").key
+    folder.mkdir(mode=0o700)
+    built, again = _timed_builds(manifest, folder / "deepgemm")
+    key = target(Job(folder, store, str(folder), "", "roles", manifest=manifest)).key
     began = time.monotonic()
-    archive = pack(folder, store, key)
+    archive, _ = pack(folder, store, key, quiet_s=0)
     packed = time.monotonic() - began
     began = time.monotonic()
     unpack(archive, unpacked, key)
     return {
-        "build": vars(built),
+        "build": dataclasses.asdict(built),
         "second_run_s": again,
         "pairs": sum(len(s.sweep) * len(s.reserved_sms) for s in manifest.distinct()),
         "pack_s": packed,
         "unpack_s": time.monotonic() - began,
         "archive": archive.name,
         "archive_bytes": archive.stat().st_size,
-        **_same_kernels(folder, unpacked),
+        **_same_kernels(folder / "deepgemm", unpacked / "deepgemm"),
     }
 
 
@@ -268,7 +275,7 @@ def layers(work: Path, full: bool, sglang: str | None) -> dict[str, Any]:
     outcome: dict[str, Any] = {"sglang": version(), "cases": []}
     for name, flags, changes in CASES:
         config = {**_config(), "num_hidden_layers": 4, **changes}
-        model = make_model(work / "layers" / name, 4, config["n_routed_experts"])
+        model = make_model(work / "layers" / name, 4, config["n_routed_experts"], changes)
         planned = plan_role(config, "aggregated", flags, sglang=version())
         computed = sorted({_weight(shape) for shape in planned.shapes})
         found = sorted(weights(model, flags, with_experts=any(s.groups > 1 for s in planned.shapes)))
@@ -281,7 +288,7 @@ def _weight(shape: KernelShape) -> tuple[int, int, int]:
     return (shape.groups if shape.kernel_type.startswith("GROUPED") else 0, shape.n, shape.k)
 
 
-def make_model(out: Path, layers: int, experts: int) -> Path:
+def make_model(out: Path, layers: int, experts: int, changes: Mapping[str, Any] | None = None) -> Path:
     """A folder that SGLang starts from with --load-format dummy: config.json and a tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -316,7 +323,7 @@ def make_model(out: Path, layers: int, experts: int) -> Path:
         "tie_word_embeddings": False, "torch_dtype": "bfloat16", "use_cache": True,
         "vocab_size": 129280, "bos_token_id": 0, "eos_token_id": 1,
     }  # fmt: skip
-    _write(out / "config.json", config)
+    _write(out / "config.json", config | dict(changes or {}))
     return out
 
 

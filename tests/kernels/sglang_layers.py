@@ -9,10 +9,32 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+# Changes of DeepSeek-V3's config.json; sizes of experts and heads are those of the public checkpoints where known.
+INDEXER = {"index_topk": 2048, "index_head_dim": 128}
+V32 = {"architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32", "index_n_heads": 64, **INDEXER}
+GLM5 = {
+    "architectures": ["GlmMoeDsaForCausalLM"], "model_type": "glm_moe_dsa", "index_n_heads": 32, **INDEXER,
+    "indexer_rope_interleave": True, "hidden_size": 6144, "intermediate_size": 12288, "num_attention_heads": 64,
+    "q_lora_rank": 2048, "qk_nope_head_dim": 192, "v_head_dim": 256, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+KIMI = {"num_attention_heads": 64, "n_routed_experts": 384, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1}
+QWEN35 = {
+    "architectures": ["Qwen3_5MoeForCausalLM"], "model_type": "qwen3_5_moe_text", "hidden_size": 4096,
+    "moe_intermediate_size": 1024, "shared_expert_intermediate_size": 1024, "num_experts": 512,
+    "num_experts_per_tok": 10, "num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": 256,
+    "linear_num_key_heads": 16, "linear_num_value_heads": 64, "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "full_attention_interval": 4,
+    "layer_types": ["linear_attention"] * 3 + ["full_attention"],
+    "quantization_config": {
+        "quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128],
+        "modules_to_not_convert": [f"model.layers.{n}.linear_attn.in_proj_{x}" for n in range(4) for x in ("b", "ba")],
+    },
+}  # fmt: skip
 # name, flags, changes of config.json
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("tp1", {"tp-size": 1}, {}),
@@ -45,7 +67,17 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         },
         {},
     ),
+    ("v32-tp8", {"tp-size": 8}, V32),
+    ("v32-tp8-deepep", {"tp-size": 8, "moe-a2a-backend": "deepep"}, V32),
+    ("glm5-tp8", {"tp-size": 8}, GLM5),
+    ("glm5-tp8-ep8", {"tp-size": 8, "ep-size": 8, "moe-runner-backend": "deep_gemm"}, GLM5),
+    ("kimi-k2-tp16", {"tp-size": 16}, KIMI),
+    ("kimi-k2-tp16-deepep", {"tp-size": 16, "moe-a2a-backend": "deepep"}, KIMI),
+    ("qwen35-tp4", {"tp-size": 4}, QWEN35),
+    ("qwen35-tp8-ep8", {"tp-size": 8, "ep-size": 8, "moe-runner-backend": "deep_gemm"}, QWEN35),
+    ("qwen35-tp8-deepep", {"tp-size": 8, "moe-a2a-backend": "deepep"}, QWEN35),
 ]  # fmt: skip
+MODULES = {"GlmMoeDsaForCausalLM": "glm4_moe", "Qwen3_5MoeForCausalLM": "qwen3_5_text"}  # else deepseek_v2
 
 
 def version() -> str:
@@ -109,6 +141,7 @@ def _as_rank_0(model: Path, flags: Mapping[str, Any]) -> Any:
     from sglang.srt import runtime_context
     from sglang.srt.configs.model_config import ModelConfig
     from sglang.srt.layers import deep_gemm_wrapper
+    from sglang.srt.layers.attention.dsa import dsa_indexer
     from sglang.srt.layers.moe.fused_moe_triton import layer as fused
     from sglang.srt.layers.moe.utils import initialize_moe_config
     from sglang.srt.layers.quantization.fp8 import Fp8Config
@@ -128,7 +161,14 @@ def _as_rank_0(model: Path, flags: Mapping[str, Any]) -> Any:
     }  # fmt: skip
     ranks = {name.replace("_size", "_rank"): 0 for name in sizes}
     config = ModelConfig.from_server_args(arguments).hf_config
+    (architecture,) = config.architectures
+    module = import_module(f"sglang.srt.models.{MODULES.get(architecture, 'deepseek_v2')}")
+    model_class = getattr(module, architecture)
+    if "qwen3_5" in module.__name__:  # it pads its heads on the CPU
+        for name in ("qwen3_5", "qwen2_moe"):
+            import_module(f"sglang.srt.models.{name}")._is_cpu = False
     quantization = Fp8Config.from_config(config.quantization_config)
+    dsa_indexer._is_cuda, dsa_indexer.resolve_num_sms = True, lambda *_: 132  # it fuses two weights on CUDA alone
     fused.create_moe_dispatcher = lambda *_, **__: None
     deep_gemm_wrapper.ENABLE_JIT_DEEPGEMM = True  # as on the GPU that the plan is for
     groups = {}
@@ -138,9 +178,9 @@ def _as_rank_0(model: Path, flags: Mapping[str, Any]) -> Any:
             groups[f"{name}_group"] = _Group(real, sizes[f"{name}_size"])
     with (
         get_parallel().override(**sizes, **ranks, **groups),
-        _shared_experts(deepseek_v2, config, quantization),
+        _shared_experts(deepseek_v2, model_class, config, quantization),
     ):
-        yield config, quantization, deepseek_v2.DeepseekV3ForCausalLM
+        yield config, quantization, model_class
 
 
 class _Group:
@@ -154,12 +194,11 @@ class _Group:
 
 
 @contextlib.contextmanager
-def _shared_experts(models: Any, config: Any, quantization: Any) -> Any:
+def _shared_experts(models: Any, model_class: Any, config: Any, quantization: Any) -> Any:
     """Let SGLang decide on fusing the shared expert as it would on a Hopper GPU: its loader asks
     the model class in newer versions, the model asks itself in older ones."""
     from sglang.srt.layers.moe import utils
 
-    model_class = models.DeepseekV3ForCausalLM
     if hasattr(utils, "resolve_shared_experts_config"):
         with _hopper(models):
             decided = utils.resolve_shared_experts_config(model_class, config, quantization)
@@ -195,12 +234,14 @@ def _hopper(models: Any) -> Any:
 
 
 def _publish(model: Path, flags: Mapping[str, Any]) -> Any:
+    import torch
     from sglang.srt.server_args import ServerArgs, set_global_server_args_for_scheduler
 
     names = {name.replace("-", "_"): value for name, value in flags.items()}
+    torch.cuda.get_device_capability = lambda *_: (9, 0)  # V3.2's and GLM-5's defaults depend on it
     arguments = ServerArgs(
         model_path=str(model), load_format="dummy", attention_backend="triton",
-        trust_remote_code=True, disable_cuda_graph=True, **names,
+        trust_remote_code=True, disable_cuda_graph=True, disable_radix_cache=True, **names,
     )  # fmt: skip
     set_global_server_args_for_scheduler(arguments)
     return arguments

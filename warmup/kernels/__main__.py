@@ -7,6 +7,7 @@ input is wrong, 3 the folder is not this user's alone, 4 the archive lacks kerne
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import signal
 import sys
@@ -112,7 +113,9 @@ def _build(arguments: argparse.Namespace) -> int:
     bar.end()
     if result.nothing_to_do:
         print(f"nothing to do: all {result.total} kernels are there", file=sys.stderr)
-    print(json.dumps(vars(result) | {"folder": str(arguments.folder)}))
+    if result.timeline:
+        print(result.timeline.text(), file=sys.stderr)
+    print(json.dumps({**dataclasses.asdict(result), "folder": str(arguments.folder)}))
     return 0
 
 

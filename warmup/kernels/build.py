@@ -24,6 +24,7 @@ from .compile import Compilers
 from .manifest import Manifest
 from .probe import Toolchain
 from .process import kill, start, tail
+from .timeline import Timeline
 
 POLL_S = 0.02
 FOUND = "found.json"
@@ -49,7 +50,8 @@ class Progress:
 @dataclass(frozen=True)
 class Result:
     """compiled: kernels that this run compiled; total: kernels in the folder for this plan.
-    find_s, compile_s, total_s: seconds. compile_cpu_s: all nvcc runs' wall time added up."""
+    find_s, compile_s, total_s: seconds. compile_cpu_s: all nvcc runs' wall time added up. timeline: None when nothing
+    was to do."""
 
     compiled: int
     total: int
@@ -57,6 +59,7 @@ class Result:
     compile_s: float = 0.0
     total_s: float = 0.0
     compile_cpu_s: float = 0.0
+    timeline: Timeline | None = None
 
     @property
     def nothing_to_do(self) -> bool:
@@ -130,6 +133,7 @@ class _Run:
     pairs_done: int = 0
     pairs: int = 0
     reported: float = 0.0
+    met: list[float] = field(default_factory=list)
 
     def go(self) -> Result:
         compilers = Compilers(self.folder, self.staging, self.toolchain.nvcc_path, self.jobs, self.nice, self._count)
@@ -160,7 +164,13 @@ class _Run:
             total_s - find_s,
             total_s,
             sum(compilers.seconds.values()),
+            self._timeline(compilers, total_s),
         )
+
+    def _timeline(self, compilers: Compilers, total_s: float) -> Timeline:
+        spans = tuple((name, begin - self.began, end - self.began) for name, begin, end in compilers.spans)
+        first, last = min(self.met, default=0.0), max(self.met, default=0.0)
+        return Timeline(first, last, total_s, self.jobs, spans)
 
     def _find(self, compilers: Compilers) -> None:
         """Sweep with the stand-in; compilers start on each kernel as soon as it is met."""
@@ -221,6 +231,7 @@ class _Run:
         return kernels
 
     def _queue(self, kernels: list[standin.FoundKernel], compilers: Compilers) -> None:
+        self.met.append(time.monotonic() - self.began)
         self.names |= {kernel.name for kernel in kernels}
         compilers.add([kernel for kernel in kernels if kernel.name not in self.present])
 

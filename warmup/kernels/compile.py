@@ -53,6 +53,8 @@ class Compilers:
     running: list[_Running] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
+    """Kernel, begin and end, by the monotonic clock."""
 
     def add(self, kernels: Sequence[FoundKernel]) -> None:
         """Queue kernels, the slow ones first: the last to start decides when all are done."""
@@ -92,7 +94,9 @@ class Compilers:
 
     def _collect(self, item: _Running) -> None:
         status = item.process.returncode
-        self.seconds[item.name] = time.monotonic() - item.started
+        now = time.monotonic()
+        self.seconds[item.name] = now - item.started
+        self.spans.append((item.name, item.started, now))
         if status == 0 and is_whole(item.staged):
             cache_folder.commit(item.staged, self.folder, item.name)
             self.on_done(item.name)

@@ -1,8 +1,6 @@
-"""Every DeepGEMM shape that a DeepSeek V3/R1 role meets, from config.json and SGLang's flags.
+"""Every DeepGEMM shape that a role meets, from config.json and SGLang's flags (families.py has the layers).
 
-Which layer has which weight is read off SGLang's models/deepseek_v2.py; how it is split over
-ranks off its linear and expert layers. data/models.json holds the family's public dimensions for
-the case that the model folder is not at hand.
+data/models.json holds public dimensions for the case that the model folder is not at hand.
 """
 
 from __future__ import annotations
@@ -13,11 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from .families import FAMILIES, Family, family_of, is_fused, shared_experts, split, text_config
 from .flags import Layout, PlanError, layout
 from .manifest import KernelShape, Manifest, merge
 from .mlist import Sweep, rules_for, sweep_for
 
-ARCHITECTURES = ("DeepseekV3ForCausalLM", "DeepseekV2ForCausalLM")
 BLOCK = 128  # the FP8 scale block that DeepGEMM's kernels are written for
 
 DENSE = "GEMM_NT_F8F8BF16"
@@ -36,7 +34,8 @@ def known_config(name: str) -> dict[str, Any] | None:
     last = name.rstrip("/").rsplit("/", 1)[-1].lower()
     for family in raw["families"]:
         if last == family["name"] or last in {alias.lower() for alias in family["aliases"]}:
-            return dict(family["config"])
+            like = known_config(family["like"]) if "like" in family else None
+            return {**(like or {}), **family["config"]}
     return None
 
 
@@ -61,7 +60,7 @@ def load_config(model_path: str | None, served_name: str | None = None) -> dict[
             return found
     raise PlanError(
         f"no config.json under {model_path or 'the model path'} and {served_name or 'the model'} "
-        "is not in the shipped DeepSeek V3/R1 dimensions; plan where the model folder is mounted, "
+        "is not in the shipped DeepSeek and Kimi dimensions; plan where the model folder is mounted, "
         "or learn the shapes from a log with --from-log FILE"
     )
 
@@ -81,7 +80,9 @@ def plan_role(
     for SGLANG_JIT_DEEPGEMM_FAST_WARMUP and SGLANG_OPT_BF16_FP32_GEMM_ALGO. sglang: its version,
     None for the newest known. gpu_memory_gib: of one GPU. Raises PlanError.
     """
-    _check_model(config)
+    config = text_config(config)
+    family = _family(config)
+    kept = [str(name) for name in config["quantization_config"].get("modules_to_not_convert") or ()]
     env = env or {}
     rules = rules_for(sglang)
     plan = layout(role, flags, rules, gpu_memory_gib)
@@ -92,16 +93,18 @@ def plan_role(
         notes.append(f"SGLang {sglang} was not read itself; the rules of {rules['since']} are used")
     shapes = []
     if plan.dense_on_deep_gemm:
-        for layer, n, k, overlapped in _dense_layers(config, plan, rules):
+        for layer, n, k, overlapped in family.dense(config, plan, rules):
+            if any(family.names.get(layer, layer) in name for name in kept):
+                continue  # the checkpoint has it in BF16
             if n % 64 or k % BLOCK:
                 notes.append(f"{role}: {layer} {n}x{k} runs on Triton (N % 64 or K % 128)")
                 continue
             shapes.append(_shape(role, layer, DENSE, n, k, 1, sweep, plan, overlapped))
-    for layer, kind, n, k, groups in _expert_layers(config, plan, rules):
+    for layer, kind, n, k, groups in _expert_layers(config, family, plan, rules):
         fitted = sweep.multiples_of(rules["contiguous_alignment"]) if kind == CONTIGUOUS else sweep
         shapes.append(_shape(role, layer, kind, n, k, groups, fitted, plan, True))
     if env.get("SGLANG_OPT_BF16_FP32_GEMM_ALGO") == "deep_gemm":
-        experts, hidden = config["n_routed_experts"], config["hidden_size"]
+        experts, hidden = config[family.experts], config["hidden_size"]
         shapes.append(_shape(role, "moe.gate", GATE, experts, hidden, 1, sweep, plan, True))
     return Manifest(tuple(shapes), sglang=sglang, notes=tuple(notes))
 
@@ -137,47 +140,17 @@ def _shape(
     return KernelShape(role, layer, kind, n, k, groups, sweep, reserved)
 
 
-def _dense_layers(
-    config: Mapping[str, Any], plan: Layout, rules: Mapping[str, Any]
-) -> Iterator[tuple[str, int, int, bool]]:
-    """(layer, N, K, met under two-batch overlap) of every dense FP8 weight on one rank."""
-    hidden = config["hidden_size"]
-    heads = _split(plan, config["num_attention_heads"], plan.attention_tp, "num_attention_heads")
-    rope, nope = config["qk_rope_head_dim"], config["qk_nope_head_dim"]
-    value, latent = config["v_head_dim"], config["kv_lora_rank"]
-    lora = config.get("q_lora_rank")
-    if lora:
-        yield "attn.fused_qkv_a_proj", lora + latent + rope, hidden, True
-        yield "attn.q_b_proj", heads * (nope + rope), lora, True
-    else:
-        yield "attn.q_proj", heads * (nope + rope), hidden, True
-        yield "attn.kv_a_proj", latent + rope, hidden, True
-    if plan.role != "decode":
-        # Decode absorbs kv_b_proj into batched BF16 products; only prefill multiplies by it.
-        yield "attn.kv_b_proj", heads * (nope + value), latent, True
-    yield "attn.o_proj", hidden, heads * value, True
-    if config.get("first_k_dense_replace", 0) > 0:
-        inner = _split(plan, config["intermediate_size"], plan.dense_tp, "intermediate_size")
-        yield "mlp.gate_up_proj", 2 * inner, hidden, False
-        yield "mlp.down_proj", hidden, inner, False
-    if _shared(config) and not _fused(config, plan, rules):
-        width = config["moe_intermediate_size"] * _shared(config)
-        inner = _split(plan, width, plan.shared_tp, "moe_intermediate_size")
-        yield "shared.gate_up_proj", 2 * inner, hidden, True
-        yield "shared.down_proj", hidden, inner, True
-
-
 def _expert_layers(
-    config: Mapping[str, Any], plan: Layout, rules: Mapping[str, Any]
+    config: Mapping[str, Any], family: Family, plan: Layout, rules: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, int, int, int]]:
     """(layer, kernel type, N, K, experts on one rank) of the routed experts on DeepGEMM."""
-    if not plan.grouped or not config.get("n_routed_experts"):
+    if not plan.grouped or not config.get(family.experts):
         return
-    total = config["n_routed_experts"] + plan.redundant_experts
-    groups = _split(plan, total, plan.ep, "n_routed_experts + ep-num-redundant-experts")
-    if _fused(config, plan, rules):
-        groups += _shared(config)
-    inner = _split(plan, config["moe_intermediate_size"], plan.moe_tp, "moe_intermediate_size")
+    total = config[family.experts] + plan.redundant_experts
+    groups = split(plan, total, plan.ep, f"{family.experts} + ep-num-redundant-experts")
+    if shared_experts(config) and is_fused(config, plan, rules):
+        groups += shared_experts(config)
+    inner = split(plan, config["moe_intermediate_size"], plan.moe_tp, "moe_intermediate_size")
     hidden = config["hidden_size"]
     for kind in plan.grouped:
         kernel = CONTIGUOUS if kind == "contiguous" else MASKED
@@ -185,38 +158,13 @@ def _expert_layers(
         yield "experts.down", kernel, hidden, inner, groups
 
 
-def _shared(config: Mapping[str, Any]) -> int:
-    return int(config.get("n_shared_experts") or 0)
-
-
-def _fused(config: Mapping[str, Any], plan: Layout, rules: Mapping[str, Any]) -> bool:
-    """Whether the shared expert is folded into the routed experts for this model and layout."""
-    if plan.fuse_shared == "never":
-        return False
-    if plan.fuse_shared == "per-rank":
-        return True
-    return (
-        "DeepseekV3ForCausalLM" in config.get("architectures", ())
-        and config.get("n_routed_experts") in rules["fused_shared_experts_counts"]
-        and _shared(config) == 1
-    )
-
-
-def _split(plan: Layout, size: int, ranks: int, name: str) -> int:
-    if size % ranks:
-        raise PlanError(f"{plan.role}: {name} {size} cannot be split over {ranks} ranks")
-    return int(size) // ranks
-
-
-def _check_model(config: Mapping[str, Any]) -> None:
-    """Raises PlanError unless the model is one whose layers this module knows."""
+def _family(config: Mapping[str, Any]) -> Family:
+    """Raises PlanError unless the model is one whose layers are known here."""
     learn = "start SGLang once and learn the shapes with --from-log FILE"
-    names = tuple(config.get("architectures") or ())
-    if not set(names) & set(ARCHITECTURES):
-        raise PlanError(
-            f"architecture {', '.join(names) or 'unnamed'} is not computed here "
-            f"(known: {', '.join(ARCHITECTURES)}); {learn}"
-        )
+    names, family = config.get("architectures") or (), family_of(config)
+    if family is None:
+        known = ", ".join(FAMILIES)
+        raise PlanError(f"architecture {', '.join(names) or 'unnamed'} is not computed here (known: {known}); {learn}")
     quantization = config.get("quantization_config") or {}
     method, block = quantization.get("quant_method"), quantization.get("weight_block_size")
     if method != "fp8" or list(block or ()) != [BLOCK, BLOCK]:
@@ -224,16 +172,7 @@ def _check_model(config: Mapping[str, Any]) -> None:
             f"quantization {method or 'none'} with blocks {block or 'none'} is not computed here "
             f"(DeepGEMM's FP8 kernels need fp8 with [128, 128]); {learn}"
         )
-    needed = (
-        "hidden_size",
-        "intermediate_size",
-        "moe_intermediate_size",
-        "num_attention_heads",
-        "kv_lora_rank",
-        "qk_nope_head_dim",
-        "qk_rope_head_dim",
-        "v_head_dim",
-    )
-    missing = [name for name in needed if not isinstance(config.get(name), int)]
+    missing = [name for name in family.needed if not isinstance(config.get(name), int)]
     if missing:
         raise PlanError(f"config.json lacks {', '.join(missing)}; {learn}")
+    return family
