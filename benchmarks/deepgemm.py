@@ -20,6 +20,7 @@ import os
 import platform
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -135,16 +136,31 @@ def _sweep_alone(manifest: Manifest, folder: Path) -> None:
 def _same_kernels(one: Path, other: Path) -> dict[str, Any]:
     first, second = set(cache_folder.kernels(one)), set(cache_folder.kernels(other))
 
-    def cubin(folder: Path, name: str) -> str:
-        return cache_folder.digest(folder / cache_folder.CACHE / name / "kernel.cubin")
+    def cubin(folder: Path, name: str) -> Path:
+        return folder / cache_folder.CACHE / name / "kernel.cubin"
 
+    both = [(cubin(one, name).read_bytes(), cubin(other, name).read_bytes()) for name in first & second]
     return {
         "kernels": [len(first), len(second)],
         "same_names": first == second,
         "missing": sorted(first - second),
         "extra": sorted(second - first),
-        "same_bytes": sum(cubin(one, name) == cubin(other, name) for name in first & second),
+        "same_bytes": sum(a == b for a, b in both),
+        "same_code": sum(code_of(a) == code_of(b) for a, b in both),
     }
+
+
+def code_of(cubin: bytes) -> list[bytes]:
+    """The sections of a cubin (ELF64) but for its symbols and their names: those of internal linkage hold the number of
+    the compiler's process (_INTERNAL_809f4921_9_kernel_cu_dad24260_7290)."""
+    (table,) = struct.unpack_from("<Q", cubin, 40)
+    (count,) = struct.unpack_from("<H", cubin, 60)
+    found = []
+    for number in range(count):
+        _, kind, _, _, offset, size = struct.unpack_from("<IIQQQQ", cubin, table + 64 * number)
+        if kind not in (2, 3, 8):  # SHT_SYMTAB, SHT_STRTAB, SHT_NOBITS
+            found.append(cubin[offset : offset + size])
+    return found
 
 
 def server(work: Path, full: bool, sglang: str | None) -> dict[str, Any]:
