@@ -59,6 +59,7 @@ class Facts:
     failure: str | None
     causes: tuple[Explained, ...] = ()
     restarts: int = 0
+    kernels: tuple[str, ...] = ()  # what was brought and built, and compiled all the same
     # the latest sweep that was run by hand: its file, and what is in it
     latest: tuple[str, dict[str, Any]] | None = None
 
@@ -96,6 +97,7 @@ def collect(run: RunFolder) -> Facts:
         failure=f"{history.failure.stage}: {history.failure.detail}" if history.failure and failed else None,
         causes=tuple(causes_of(run)) if failed else (),
         restarts=history.restarts,
+        kernels=tuple(e.detail for e in events if e.stage == "kernels" and e.detail),
         latest=latest,
     )
 

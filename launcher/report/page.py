@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ def tiles(facts: Facts) -> list[tuple[str, str]]:
         steady = [s["steady_ttft"] for s in warm["sizes"] if s.get("steady_ttft")]
         if steady:
             found.append(("best first token, steady", svg.seconds_text(min(steady))))
+    if facts.kernels and (seen := re.match(r"compilers seen: (\d+)", facts.kernels[-1])):
+        found.append(("compilers seen", seen[1]))
     found.append(("restart" if facts.restarts == 1 else "restarts", str(facts.restarts)))
     return found
 

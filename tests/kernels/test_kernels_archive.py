@@ -249,6 +249,18 @@ def test_only_what_is_new_is_added_and_nothing_written_without(filled: Path, tmp
     assert set(read(archive).files) == {*caches.files(filled, 0), "triton/cd/k.cubin"}
 
 
+def test_a_file_that_was_made_anew_replaces_the_old_one(filled: Path, tmp_path: Path) -> None:
+    archive = packed(filled, tmp_path / "store")
+    before = archive.stat().st_ino
+    os.utime(filled / TRITON, ns=(1, 1))  # written again, the same: no reason to write the archive
+    assert pack(filled, tmp_path / "store", KEY, quiet_s=0)[1] == []
+    assert archive.stat().st_ino == before
+    cached(filled, LIBRARY, b"\x7fELF other", mtime_ns=1_700_000_009_000_000_000)
+    assert pack(filled, tmp_path / "store", KEY, quiet_s=0)[1] == [LIBRARY]
+    unpack(archive, tmp_path / "new", KEY)
+    assert (tmp_path / "new" / LIBRARY).read_bytes() == b"\x7fELF other"
+
+
 def test_jobs_that_end_together_lose_nothing(filled: Path, tmp_path: Path) -> None:
     archive = packed(filled, tmp_path / "store")
     nodes = [tmp_path / f"n{n}" for n in range(6)]

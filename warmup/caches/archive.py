@@ -81,14 +81,14 @@ def unpack(
         contents, digest = _extract(archive, staging, expect, trusted)
         for top in sorted((staging / "files").iterdir()):
             cache_folder.merge_tree(top, folder / top.name)
-        Seeded(digest, {path: file.size for path, file in contents.files.items()}).write(folder)
+        Seeded(digest, {p: [file.size, file.mtime_ns] for p, file in contents.files.items()}).write(folder)
     return contents
 
 
 def pack(
     folder: Path, cache_dir: Path, key: CacheKey, trusted: Collection[int] = (), quiet_s: float = cache_folder.QUIET_S
 ) -> tuple[Path, list[str]]:
-    """Add to the archive what is new in a node's folder; returns its path and the new files'.
+    """Add to the archive what is new or another in a node's folder; returns its path and those files'.
 
     Nothing is read or written when there is nothing new. A missing or refused archive is replaced. Jobs that end
     together take turns, so no job's files are lost; the archive is replaced in one step. Raises ArchiveError,
@@ -98,7 +98,8 @@ def pack(
     here = cache_folder.files(folder, quiet_s)
     target = place(cache_dir, key, trusted)
     seeded = cache_folder.read_seeded(folder)
-    if not set(here) - set(seeded.files):
+    changed = seeded.changed(folder, here)
+    if not changed:
         with contextlib.suppress(FileNotFoundError, ArchiveError):
             if checksum(target, owners(trusted)) == seeded.archive:
                 return target, []
@@ -109,17 +110,25 @@ def pack(
             known: dict[str, File] = {}
             with contextlib.suppress(FileNotFoundError, ArchiveError):
                 known = _extract(target, staging, key, trusted)[0].files
-            new = [path for path in here if path not in known]
+            new = [path for path in changed if path not in known or _differs(folder / path, path, known[path])]
+            new += [path for path in here if path not in known and path not in changed]
             if not new:
                 return target, []
             target, digest = _write({**_below(staging / "files", known), **_below(folder, new)}, target, key)
-            sizes = {path: file.size for path, file in known.items() if (folder / path).exists()}
-            Seeded(digest, sizes | {path: os.lstat(folder / path).st_size for path in new}).write(folder)
+            Seeded(digest, {path: cache_folder.as_it_is(folder / path) for path in here}).write(folder)
             return target, new
         except FileNotFoundError as error:
             raise ArchiveError(f"{error.filename}: was removed while it was packed") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def _differs(file: Path, path: str, known: File) -> bool:
+    """Whether a compiler has made another file of that name. DeepGEMM's names tell what is in them."""
+    if path.startswith("deepgemm/cache/"):
+        return False
+    with file.open("rb") as stream:
+        return _digest(stream) != known.sha256
 
 
 def _below(folder: Path, paths: Collection[str]) -> dict[str, Path]:

@@ -15,7 +15,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ KNOWN = (*KERNEL_FILES, META, COMMITTED)
 _KERNEL = re.compile(r"deepgemm/cache/[^/]+/([^/]+)")
 # Locks, half-written files and logs of the caches themselves
 _PASSING = re.compile(
-    r"locks?|.*\.lock|tmp|tmp[._].*|.*\.tmp|__pycache__|\.(?:lock|staging|merge|seeded).*|found\.json"
+    r"locks?|.*\.lock|tmp|tmp[._].*|.*\.tmp|__pycache__|\.(?:lock|staging|merge|seeded).*|found\.json|"
+    r"gpu_p2p_.*"  # which GPUs of one node reach each other
 )
 
 
@@ -178,10 +179,10 @@ def merge_tree(source: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class Seeded:
-    """What was last brought into a folder: the archive's checksum, and each file's size in bytes."""
+    """What was last brought into a folder: the archive's checksum, and each file's size in bytes and time in ns."""
 
     archive: str
-    files: dict[str, int]
+    files: dict[str, list[int]]
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / SEEDED, json.dumps({"archive": self.archive, "files": self.files}))
@@ -189,17 +190,26 @@ class Seeded:
     def still_there(self, folder: Path) -> bool:
         """Whether something was brought, and all of it is there."""
         try:
-            sizes = self.files.items()
-            return bool(self.archive) and all(os.lstat(folder / path).st_size == size for path, size in sizes)
+            files = self.files.items()
+            return bool(self.archive) and all(os.lstat(folder / path).st_size == size for path, (size, _) in files)
         except OSError:
             return False
+
+    def changed(self, folder: Path, paths: Iterable[str]) -> list[str]:
+        """Those of the paths that are not as they were brought, or were not brought. Raises OSError."""
+        return [path for path in paths if self.files.get(path) != as_it_is(folder / path)]
+
+
+def as_it_is(file: Path) -> list[int]:
+    about = os.lstat(file)
+    return [about.st_size, about.st_mtime_ns]
 
 
 def read_seeded(folder: Path) -> Seeded:
     """Empty where nothing was."""
     try:
         value = json.loads((folder / SEEDED).read_text(encoding="utf-8"))
-        return Seeded(str(value["archive"]), {str(path): int(size) for path, size in value["files"].items()})
+        return Seeded(str(value["archive"]), {str(path): [int(a), int(b)] for path, (a, b) in value["files"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Seeded("", {})
 
