@@ -30,7 +30,7 @@ def plan_text(plan: Planned, commands: bool = True) -> str:
     lines += [f"{name:<14}{'':>5} {node:>7}  {'':<10}port={port}" for name, node, port in _services(plan)]
     for role in plan.roles if commands else ():
         group = plan.first_of(role)
-        shown = {k: v for k, v in group.env.items() if not v.startswith("${CACHES}")}  # one line of `kernels` says those
+        shown = {k: v for k, v in group.env.items() if not v.startswith("${CACHES}")}  # see `kernels` below
         words = [f"{k}={shlex.quote(v)}" for k, v in shown.items()] + flag_lines(group.argv)
         lines += ["", f"{group.name}, rank 0:", *_filled(words)]
     return "\n".join(lines)
