@@ -145,7 +145,7 @@ watch_compilers() {
   local file rank found=
   for file in $(grep -lsxE 'nvcc|cicc|ptxas.*|nvlink|ninja|cc1(plus)?' /proc/[0-9]*/comm); do
     [ -z "${compiled[$file]:-}" ] || continue
-    rank=$(grep -aoszm1 "^LAUNCH_RANK=$job/.*" "${file%comm}environ" | tr -d '\0') compiled[$file]=1
+    rank=$(grep -aoszm1 "^LAUNCH_RANK=$scratch/.*" "${file%comm}environ" | tr -d '\0') compiled[$file]=1
     case $rank in '' | */kernels-*) ;; *) found+=" ${rank#*/}:$(<"$file")" ;; esac
   done 2>/dev/null
   [ -z "$found" ] || say compilers "$host$found"
