@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Make or refresh the catalogues of SGLang's flags in launcher/catalog/data/flags.json.
+"""Make or refresh the catalogues of flags in launcher/catalog/data: SGLang's in flags.json, others in dynamo.json.
 
     tools/make_catalog.py --python /opt/sglang/bin/python 0.5.23 0.5.16    write them
+    tools/make_catalog.py --python .venv/bin/python ai-dynamo==1.6.1 sglang-router==0.3.2 smg==1.13.0
     tools/make_catalog.py --python … --check 0.5.23     compare only; status 1 if one differs
     tools/make_catalog.py --diff 0.5.8 0.5.16           flags gained and lost
 
@@ -11,6 +12,8 @@ interpreter named with ``--python``, which must be able to import *some* SGLang:
 one environment with the dependencies of a recent SGLang serves all versions, as
 only ``sglang.srt.server_args`` is imported. A wheel of 0.5.12 or later is built
 for one Python version, so run this with the same minor version as ``--python``.
+
+The flags of Dynamo and of the routers are read by tools/program_flags.py from their wheels.
 
 What that environment lacks, or has in another version, is stood in for while the
 old version is imported; SGLang's own modules never are. See
@@ -38,29 +41,37 @@ ROOT = Path(__file__).resolve().parent.parent
 EXTRACT = ROOT / "launcher" / "catalog" / "extract.py"
 sys.path.insert(0, str(ROOT))
 
-from launcher.catalog.releases import DATA, order, rows  # noqa: E402
+from launcher.catalog.releases import DATA, DYNAMO, order, rows  # noqa: E402
+
+# package -> the programs in it, and the packages that it needs beside it, of the same version
+PROGRAMS = {
+    "ai-dynamo": (("worker", "frontend", "mocker", "router"), ("ai-dynamo-runtime",)),
+    "sglang-router": (("sglang-router",), ()),
+    "smg": (("smg",), ()),
+}
 
 # Seconds: an import takes 5 to 10 s, more on a cold disk or a busy machine.
 EXTRACT_TIMEOUT = 300
 
 
-def fetch_wheel(version: str, wheels: Path) -> Path:
+def fetch_wheel(version: str, wheels: Path, package: str = "sglang") -> Path:
     """The wheel of `version` in `wheels`, downloaded there when it is missing.
 
     Raises RuntimeError when pip finds no such version.
     """
-    for wheel in wheels.glob(f"sglang-{version}-*.whl"):
+    pattern = f"{package.replace('-', '_')}-{version}-*.whl"
+    for wheel in wheels.glob(pattern):
         return wheel
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     done = subprocess.run(
-        [*pip, "-d", str(wheels), f"sglang=={version}"],
+        [*pip, "-d", str(wheels), f"{package}=={version}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    for wheel in wheels.glob(f"sglang-{version}-*.whl"):
+    for wheel in wheels.glob(pattern):
         return wheel
-    raise RuntimeError(f"pip found no wheel of sglang {version}:\n{done.stdout.strip()}")
+    raise RuntimeError(f"pip found no wheel of {package} {version}:\n{done.stdout.strip()}")
 
 
 def read_wheel(python: str, version: str, wheels: Path) -> dict[str, Any]:
@@ -86,6 +97,26 @@ def read_wheel(python: str, version: str, wheels: Path) -> dict[str, Any]:
     return catalogue
 
 
+def read_programs(python: str, package: str, version: str, wheels: Path) -> dict[str, Any]:
+    """Each of a package's programs -> its catalogue.
+
+    Raises RuntimeError with the end of the interpreter's own output when that fails.
+    """
+    programs, beside = PROGRAMS[package]
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="catalog-") as root:
+        for name in (package, *beside):
+            with zipfile.ZipFile(fetch_wheel(version, wheels, name)) as archive:
+                archive.extractall(root)
+        for program in programs:
+            words = [python, str(ROOT / "tools" / "program_flags.py"), root, program]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=EXTRACT_TIMEOUT, env={"HOME": root})
+            if done.returncode:
+                raise RuntimeError(f"{program} of {package} {version} could not be read:\n{done.stderr[-2000:]}")
+            found[program] = {"version": version, "stood_in": [], "flags": json.loads(done.stdout)}
+    return found
+
+
 def put(catalogue: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     """The file's object with one version's flags in it, in place of those that it has."""
     every = {v: list(rows(v, data)) for v in data["versions"]}
@@ -109,6 +140,8 @@ def put(catalogue: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
 
 def to_text(data: dict[str, Any]) -> str:
     """The file's text: keys in a fixed order, one form of a flag a line."""
+    if "versions" not in data:
+        return "{" + ",\n".join(f'"{part}":{to_text(of).rstrip()}' for part, of in data.items()) + "}\n"
 
     def dense(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"), sort_keys=False, ensure_ascii=True)
@@ -128,7 +161,7 @@ def names(version: str) -> set[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     add = parser.add_argument
-    add("versions", nargs="+", help="SGLang versions, as on PyPI: 0.5.23, 0.5.5.post2")
+    add("versions", nargs="+", help="SGLang versions, as on PyPI: 0.5.23, 0.5.5.post2; or PACKAGE==VERSION")
     add("--python", default=sys.executable, help="an interpreter with SGLang's dependencies")
     add("--wheels", type=Path, help="a folder of wheels, where missing ones are kept too")
     add("--check", action="store_true", help="write nothing; status 1 if one would change")
@@ -148,11 +181,19 @@ def main() -> int:
             wheels = options.wheels or Path(scratch)
             wheels.mkdir(parents=True, exist_ok=True)
             for version in options.versions:
-                before = DATA.read_text()
-                text = to_text(put(read_wheel(options.python, version, wheels), json.loads(before)))
+                package, _, number = version.rpartition("==")
+                file = DYNAMO if package else DATA
+                before = file.read_text() if file.exists() else "{}"
+                data = json.loads(before)
+                if package:
+                    for part, catalogue in read_programs(options.python, package, number, wheels).items():
+                        data[part] = put(catalogue, data.get(part, {"versions": {}, "flags": []}))
+                else:
+                    data = put(read_wheel(options.python, version, wheels), data)
+                text = to_text(data)
                 changed += text != before
                 if not options.check:
-                    DATA.write_text(text)
+                    file.write_text(text)
                 verdict = "unchanged" if text == before else "differs" if options.check else "written"
                 print(f"{version}: {verdict}, {len(text)} bytes in all")
         return 1 if changed and options.check else 0

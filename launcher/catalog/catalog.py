@@ -1,4 +1,4 @@
-"""What there is to say about flags that are given to one SGLang version, and what to write instead."""
+"""What there is to say about flags that are given to one version of a program, and what to write instead."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from launcher.catalog.flags import Flag, Problem, flags_of
 from launcher.catalog.given import Flags, dashed
-from launcher.catalog.releases import CatalogError, history, order
-from launcher.catalog.renames import ValueOf, renames
+from launcher.catalog.releases import SGLANG, CatalogError, Program, order
+from launcher.catalog.renames import Rename, ValueOf, renames
 from launcher.catalog.values import bare, check_value
 
 
@@ -26,13 +26,15 @@ class Instead:
 
 
 class Catalog:
-    """The flags of one SGLang version, found by whatever name argparse would take for them."""
+    """The flags of one version, found by whatever name argparse would take for them."""
 
-    def __init__(self, version: str, flags: Sequence[Flag], source: str = "") -> None:
+    def __init__(self, version: str, flags: Sequence[Flag], source: str = "", program: Program = SGLANG) -> None:
         self.version = version
+        self.program = program
         self.flags = tuple(flags)
         # How messages name it.
-        self.title = f"SGLang {version}" + (f" in {source}" if source else "")
+        self.title = f"{program.title} {version}" + (f" in {source}" if source else "")
+        self.renames: Mapping[str, Rename] = renames() if program is SGLANG else {}
         self.by_name = {name: flag for flag in self.flags for name in flag.names}
         try:
             self.place = order(version)
@@ -60,7 +62,7 @@ class Catalog:
         if name in self.by_name:
             return self.by_name[name]
         # A name of another version that happens to begin a name of this one is not meant as that.
-        if history(name) or name in renames():
+        if self.program.history(name) or name in self.renames:
             return None
         candidates = self.beginning(name)
         return self.by_name[candidates[0]] if len(candidates) == 1 else None
@@ -109,8 +111,8 @@ class Catalog:
         """
         given = Flags(args)
         pairs, gone = [(self.canonical(name) or dashed(name), value)], ""
-        for _ in renames():
-            old = {n: renames()[n] for n, _ in pairs if not self._is_current(n) and n in renames()}
+        for _ in self.renames:
+            old = {n: self.renames[n] for n, _ in pairs if not self._is_current(n) and n in self.renames}
             if not old:
                 break
             if value is False:
@@ -128,7 +130,7 @@ class Catalog:
 
     def _before(self, name: str, value: Any) -> Instead:
         """What this version called a flag that was renamed later."""
-        for old in (r for r in renames().values() if name in r.becomes and len(r.becomes) == 1):
+        for old in (r for r in self.renames.values() if name in r.becomes and len(r.becomes) == 1):
             how = old.becomes[name]
             switch = isinstance(how, dict) or (how is not None and how == value)
             if (how is None or switch) and old.old in self.by_name and name not in self.by_name:
@@ -179,7 +181,7 @@ class Catalog:
             more = f" and {len(candidates) - 6} more" if len(candidates) > 6 else ""
             shown = ", ".join(candidates[:6]) + more
             return [Problem(key, "ambiguous", f"it is short for {shown}", "Write the whole name")]
-        advice = "Look for its name in `python -m sglang.launch_server --help` of this version"
+        advice = f"Look for its name in `{self.program.command} --help` of this version"
         if near := self.nearest(name):
             advice = "Did you mean " + " or ".join(near) + "?"
         return [Problem(key, "unknown", f"{self.title} has no such flag", advice)]
@@ -199,22 +201,22 @@ class Catalog:
 
     def _other_version(self, key: str, name: str, value: Any, args: Mapping[str, Any]) -> Problem | None:
         """What other versions tell about a name that this one lacks; None if nothing."""
-        known = history(name)
+        known = self.program.history(name)
         older = [v for v in known if order(v) < self.place]
         newer = [v for v in known if order(v) > self.place]
         instead = self.instead(name, value, args)
-        if name in renames() and (older or not newer):
-            kind = "renamed" if renames()[name].becomes and self._advice(instead) else "gone"
+        if name in self.renames and (older or not newer):
+            kind = "renamed" if self.renames[name].becomes and self._advice(instead) else "gone"
             return Problem(key, kind, f"{self.title} no longer has it", self._advice(instead) or "Leave it out")  # type: ignore[arg-type]
         if older:
             message = f"{self.title} no longer has it; {older[-1]} did"
             if successor := self._said_to_use(name, older[-1]):
                 return Problem(key, "renamed", message, f"Use {successor}")
-            near = [n for n in self.nearest(name) if older[-1] not in history(n)]
+            near = [n for n in self.nearest(name) if older[-1] not in self.program.history(n)]
             return Problem(key, "gone", message, "Leave it out" + (f", or see {' or '.join(near)}" if near else ""))
         if newer:
             message = f"{self.title} does not have it yet; {newer[0]} does"
-            advice = self._advice(instead) or f"Leave it out, or use SGLang {newer[0]} or later"
+            advice = self._advice(instead) or f"Leave it out, or use {self.program.title} {newer[0]} or later"
             return Problem(key, "later", message, advice)
         return None
 
@@ -236,15 +238,15 @@ class Catalog:
 
     def _said_to_use(self, name: str, version: str) -> str:
         """The successor that an earlier version's own help names, if this version has it."""
-        said = next((f.deprecated for f in flags_of(version) if name in f.names), None) or ""
+        said = next((f.deprecated for f in flags_of(version, self.program) if name in f.names), None) or ""
         found = re.match(r"--([\w-]+)", said)
         return said[2:].replace("=", ": ") if found and found.group(1) in self.by_name else ""
 
 
 @functools.cache
-def load(version: str) -> Catalog:
+def load(version: str, program: Program = SGLANG) -> Catalog:
     """The catalogue of exactly `version`.
 
-    Raises CatalogError, naming the versions there are, if it has none; see nearest_version().
+    Raises CatalogError, naming the versions there are, if it has none; see Program.neighbours.
     """
-    return Catalog(version, flags_of(version))
+    return Catalog(version, flags_of(version, program), program=program)

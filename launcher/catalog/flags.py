@@ -1,4 +1,4 @@
-"""One flag of a SGLang version, and what there is to say about it."""
+"""One flag of one version, and what there is to say about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from launcher.catalog.releases import CatalogError, read, rows, versions
+from launcher.catalog.releases import SGLANG, CatalogError, Program, rows
 
 Kind = Literal[
     "unknown",  # no version we know has it
@@ -99,11 +99,12 @@ class Flag:
 
 
 @functools.cache
-def flags_of(version: str) -> tuple[Flag, ...]:
+def flags_of(version: str, program: Program = SGLANG) -> tuple[Flag, ...]:
     """The flags of exactly `version`.
 
     Raises CatalogError, naming the versions there are, if it has no catalogue.
     """
-    if version not in versions():
-        raise CatalogError(f"there is no catalogue of SGLang {version}'s flags, only of {', '.join(versions())}")
-    return tuple(map(Flag.from_json, rows(version, read())))
+    if version not in program.versions():
+        known = ", ".join(program.versions())
+        raise CatalogError(f"there is no catalogue of {program.title} {version}'s flags, only of {known}")
+    return tuple(map(Flag.from_json, rows(version, program.read())))

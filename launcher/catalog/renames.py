@@ -4,9 +4,7 @@ What a flag's own release says about its successor (its argparse action or help)
 catalogues themselves. This table holds what no single catalogue tells: successors of flags that
 went without a word, values that a rename fixes, and what to do where nothing replaces a flag.
 
-Versions are those of the wheels that were compared, from PyPI: 0.4.6.post5, 0.4.9.post6, 0.4.10,
-0.5.1, 0.5.3, 0.5.5.post2, 0.5.8, 0.5.10, 0.5.12, 0.5.14, and 0.5.16 to 0.5.23. `since` is the
-first of them that has the new name, so the change came after the one before it.
+`since` is the first of the releases that were compared for the entry which has the new name.
 """
 
 from __future__ import annotations

@@ -26,10 +26,16 @@ def _json(kind: type) -> Callable[[str], Any]:
     return parse
 
 
-# SGLang's types: what reads them, what a value is called, and an example. Others are texts, some of them JSON.
+def _nullable(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: None if text.strip().lower() in ("none", "null") else kind(text)
+
+
+# The types there are: what reads them, what a value is called, and an example. Others are texts, some of them JSON.
 TYPES: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "int": (int, "a whole number", "8"),
     "float": (float, "a number", "0.85"),
+    "nullable_int": (_nullable(int), "a whole number", "8"),
+    "nullable_float": (_nullable(float), "a number", "0.85"),
     "human_readable_int": (_human, "a whole number, plain or like 16k or 16Ki", "16Ki"),
     "json_list_type": (_json(list), "a list", "[1, 2]"),
     "loads": (_json(object), "a mapping or JSON", "{name: value}"),

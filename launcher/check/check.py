@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from launcher.base.errors import InputError
-from launcher.catalog.catalog import Catalog, load
-from launcher.catalog.given import dashed
-from launcher.catalog.releases import CatalogError, nearest_version, versions
+from launcher.catalog.catalog import Catalog
+from launcher.catalog.releases import versions
 from launcher.check import cross, frontend, place, site
-from launcher.check.dynamo_flags import dynamo_catalog
 from launcher.check.facts import Facts
 from launcher.check.findings import Finding, errors, in_order
+from launcher.check.flags import Judge, flag_findings, given_versions, sglang_judge, version_findings
 from launcher.check.model import read_model
 from launcher.check.slurm import share_note, test_only
 from launcher.config import Config, Source
@@ -67,16 +66,18 @@ def check_config(
         config = resolve(config, source)
     except InputError as e:
         found += errors(e.problems)
-    if catalog is None:
-        catalog, said = choose_catalog(config, source, version)
-        found += said
+    judge = Judge((catalog,)) if catalog else None
+    if judge is None:
+        judge, said = sglang_judge(config, source, version)
+        found += [*said, *version_findings(config, source)]
+    catalog = judge.catalog
     plan = None
     try:
         plan = make_plan(config, source, cluster)
     except InputError as e:
         found += errors(e.problems)
-    flags = list(flag_findings(config, source, catalog))
-    if flags and catalog.title == f"SGLang {versions()[-1]}" and not version and not config.sglang_version:
+    flags = list(flag_findings(config, source, judge))
+    if flags and catalog.title == f"SGLang {versions()[-1]}" and not version and not given_versions(config).sglang:
         notes.append(f"{catalog.title} is the newest that is known; name yours with --sglang or `sglang_version`")
     found += flags
     facts = Facts(config, source, catalog, read_model(config), cluster, plan)
@@ -138,42 +139,3 @@ def _put(data: Any, path: Sequence[int | str], value: object) -> None:
             return
     if isinstance(data, dict):
         data[path[-1]] = value
-
-
-def choose_catalog(config: Config, source: Source, version: str | None) -> tuple[Catalog, list[Finding]]:
-    """The catalogue that was asked for, or the nearest one, with a warning that says so."""
-    wanted = version or config.sglang_version or versions()[-1]
-    try:
-        near = nearest_version(wanted)
-    except CatalogError as e:
-        if version:
-            raise InputError(f"--sglang: {e}") from None
-        return load(versions()[-1]), [Finding("error", source.problem(str(e), "sglang_version"))]
-    if near == wanted or version:
-        return load(near), []
-    message = f"no catalogue of SGLang {wanted}'s flags is shipped; they were checked against {near}, the nearest"
-    return load(near), [Finding("warning", source.problem(message, "sglang_version"))]
-
-
-def flag_findings(config: Config, source: Source, catalog: Catalog) -> Iterator[Finding]:
-    """Each role's flags: those of SGLang, and those of Dynamo that go the same way."""
-    if config.engine == "dynamo-serve":
-        return  # SGLang 0.4 and older: no catalogue is near
-    dynamo = dynamo_catalog() if config.engine in ("dynamo", "mocker") else Catalog("0", ())
-    for role_name, role in config.roles.items():
-        own = {k: v for k, v in role.args.items() if k in dynamo}
-        rest = {k: v for k, v in role.args.items() if k not in own}
-        for problem in (*catalog.check(rest), *dynamo.check(own)):
-            text = problem.text
-            if problem.kind == "unknown":
-                near = dynamo.nearest(dashed(problem.flag))
-                if near and _likeness(problem.flag, near) > _likeness(problem.flag, catalog.nearest(problem.flag)):
-                    text = f"Neither {catalog.title} nor {dynamo.title} has such a flag. Did you mean {near[0]}?"
-            level = "error" if problem.is_error else "warning"
-            yield Finding(level, source.problem(text, role_name, "args", problem.flag))  # type: ignore[arg-type]
-
-
-def _likeness(name: str, near: Sequence[str]) -> float:
-    import difflib
-
-    return difflib.SequenceMatcher(None, dashed(name), near[0]).ratio() if near else 0.0

@@ -132,6 +132,9 @@ class Frontend(Part):
     one_address: bool = Field(
         default=False, description="Without effect: frontends always answer at one address, on the first node."
     )
+    router: Literal["sglang-router", "smg"] = Field(
+        default="sglang-router", description="Under engine sglang: the router's pip package. smg is its successor."
+    )
     args: Flags = Field(default_factory=dict, description="Further flags of the frontend.")
     env: Env = Field(default_factory=dict, description="Environment of the frontend.")
 
@@ -267,9 +270,10 @@ class Config(Part):
     )
     sglang_version: Text | None = Field(
         default=None,
-        description="SGLang's version on the workers, by which `check` judges `args`; the newest "
-        "that it knows when it is not given.",
+        description="SGLang's version on the workers, by which `check` judges `args`. When it is not given: what the "
+        "image's name says or goes with `dynamo_version`, else the newest that it knows.",
     )
+    dynamo_version: Text | None = Field(default=None, description="Dynamo's version, likewise.")
     container: Container = Field(default_factory=Container)
     slurm: Slurm = Field(default_factory=Slurm)
     network: Network = Field(default_factory=Network)

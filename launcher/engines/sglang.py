@@ -1,7 +1,8 @@
 """SGLang by itself: `sglang.launch_server` workers behind SGLang's own router, no NATS, no etcd.
 
-The router is the pip package sglang-router (flags as of 0.3.2). It is given every worker's address
-at its start; its /health is 200 with no worker at all, so readiness asks the workers themselves.
+The router is the pip package sglang-router, or its successor smg; both take what is written here (0.3.2 and 1.13.0).
+It is given every worker's address at its start; its /health is 200 with no worker at all, so readiness asks the workers
+themselves.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class SglangEngine:
 
     def frontend(self, context: Context) -> Command:
         config = context.config
-        words: list[Word] = [*python(config, "-m", "sglang_router.launch_router")]
+        package = config.frontend.router.replace("-", "_")
+        words: list[Word] = [*python(config, "-m", f"{package}.launch_router")]
         prefill = [w for w in context.workers if w.role == "prefill"]
         decode = [w for w in context.workers if w.role == "decode"]
         if prefill:

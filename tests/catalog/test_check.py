@@ -47,9 +47,9 @@ CASES = [
     ("0.5.3", {"enable_deepep_moe": True}, "ignored",
      "SGLang 0.5.3 accepts it and then ignores it. Write moe-a2a-backend: deepep."),
     ("0.4.6.post5", {"moe-a2a-backend": "deepep"}, "later",
-     "SGLang 0.4.6.post5 does not have it yet; 0.5.3 does. Write enable-deepep-moe: true."),
+     "SGLang 0.4.6.post5 does not have it yet; 0.4.10.post2 does. Write enable-deepep-moe: true."),
     ("0.4.6.post5", {"moe-a2a-backend": "mooncake"}, "later",
-     "SGLang 0.4.6.post5 does not have it yet; 0.5.3 does. Leave it out, or use SGLang 0.5.3 or "
+     "SGLang 0.4.6.post5 does not have it yet; 0.4.10.post2 does. Leave it out, or use SGLang 0.4.10.post2 or "
      "later."),
     ("0.5.23", {"enable-deepep-moe": False}, "renamed",
      "SGLang 0.5.23 no longer has it. Leave it out: it is off by default."),
@@ -62,9 +62,9 @@ CASES = [
      "SGLang 0.5.16 still accepts it, but a later version will not. Write "
      "cuda-graph-bs-decode: 256."),
     ("0.5.12", {"cuda-graph-bs-decode": [256]}, "later",
-     "SGLang 0.5.12 does not have it yet; 0.5.16 does. Write cuda-graph-bs: [256]."),
+     "SGLang 0.5.12 does not have it yet; 0.5.14 does. Write cuda-graph-bs: [256]."),
     ("0.5.12", {"cuda-graph-backend-prefill": "breakable"}, "later",
-     "SGLang 0.5.12 does not have it yet; 0.5.16 does. Write enable-breakable-cuda-graph: true."),
+     "SGLang 0.5.12 does not have it yet; 0.5.14 does. Write enable-breakable-cuda-graph: true."),
     # two renames after one another
     ("0.5.23", {"nsa-decode": "fa3"}, "renamed",
      "SGLang 0.5.23 no longer has it. Write dsa-decode-backend: fa3."),
@@ -79,10 +79,10 @@ CASES = [
      "SGLang 0.5.23 still accepts it, but a later version will not. Write attn-dp-size: 16 in "
      "place of it and of dp-size."),
     ("0.5.16", {"attn-dp-size": 16}, "later",
-     "SGLang 0.5.16 does not have it yet; 0.5.23 does. Write dp-size: 16 and "
+     "SGLang 0.5.16 does not have it yet; 0.5.22 does. Write dp-size: 16 and "
      "enable-dp-attention: true."),
     ("0.5.23", {"ds-heavy-token-num": 3}, "gone",
-     "SGLang 0.5.23 no longer has it; 0.5.8 did. Leave it out."),
+     "SGLang 0.5.23 no longer has it; 0.5.10.post1 did. Leave it out."),
     ("0.5.23", {"enable-ep-moe": True}, "renamed",
      "SGLang 0.5.23 no longer has it. Write ep-size with the value of tp-size."),
     ("0.5.23", {"tp-size": 8, "enable-ep-moe": True}, "renamed",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from launcher.catalog.catalog import load
 from launcher.catalog.given import Flags, usual_name
-from launcher.check.dynamo_flags import dynamo_catalog
+from launcher.catalog.releases import WORKER
 
 
 @pytest.mark.parametrize(
@@ -61,5 +62,5 @@ def test_one_flag_twice():
 
 
 def test_dynamos_flags_are_not_taken_for_beginnings_of_others():
-    names = [flag.name for flag in dynamo_catalog().flags]
+    names = [flag.name for flag in load("1.6.1", WORKER).flags]
     assert [usual_name(name) for name in names] == names

@@ -25,7 +25,7 @@ SBATCH = "#!/bin/bash\n#SBATCH --gres=gpu:gh200:4\nmodule purge\n\nMODEL=org/m\n
         ("tensor_parallel_size: 8\nmem_fraction_static: 0.8\n", "these are flags of SGLang"),
         ("services:\n  a: {image: x}\nvolumes: {}\n", "this is a Docker Compose file"),
         ("replicaCount: 1\nimage: {}\n", "these are values of a Helm chart"),
-        ("something: else\n", "neither a Dynamo service file (SGLangWorker) nor an srt-slurm recipe"),
+        ("something: else\n", "neither a Dynamo service file (SGLangWorker), an srt-slurm recipe"),
     ],
 )  # fmt: skip
 def test_each_is_named(text: str, said: str) -> None:
