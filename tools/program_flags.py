@@ -59,7 +59,7 @@ def main() -> None:
     sys.argv = [program]
     sys.path.insert(0, root)
     sys.path.append(str(Path(__file__).resolve().parent.parent / "launcher" / "catalog"))
-    from extract import describe  # type: ignore[import-not-found]
+    from extract import describe
 
     flags = []
     for action in parser_of(program)._actions:

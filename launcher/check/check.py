@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from launcher.base.errors import InputError
 from launcher.catalog.catalog import Catalog
 from launcher.catalog.releases import versions
-from launcher.check import cross, frontend, place, site
+from launcher.check import cross, place, site
 from launcher.check.facts import Facts
 from launcher.check.findings import Finding, errors, in_order
 from launcher.check.flags import Judge, flag_findings, given_versions, sglang_judge, version_findings
@@ -81,7 +81,7 @@ def check_config(
         notes.append(f"{catalog.title} is the newest that is known; name yours with --sglang or `sglang_version`")
     found += flags
     facts = Facts(config, source, catalog, read_model(config), cluster, plan)
-    every = (*cross.CHECKS, *place.CHECKS, *frontend.CHECKS, site.secrets)
+    every = (*cross.CHECKS, *place.CHECKS, site.secrets)
     found += [one for check in every for one in check(facts)]
     found += site.to_be_set(facts, look)
     mistakes = any(f.level == "error" for f in found)

@@ -3,35 +3,74 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import click
 
 from launcher.base.errors import InputError, Problem
-from launcher.convert import SGLANG, Converted, convert_file
+from launcher.convert import SGLANG, Converted, convert_command, convert_file, selectors
+from launcher.convert.argv import is_command
+from launcher.convert.reader import read_text
 
 
 @click.command("convert")
-@click.argument("file", type=click.Path())
+@click.argument("words", metavar="FILE | -- COMMAND", nargs=-1, required=True, type=click.Path())
 @click.option("-o", "--output", metavar="OUT", help="Write the config here instead of stdout.")
 @click.option("--variant", metavar="NAME", help="Which recipe of a file that holds several.")
+@click.option("--all", "every", is_flag=True, help="Every recipe of the file, each as NAME.yaml in the folder OUT.")
+@click.option(
+    "--srtslurm", metavar="FILE", help="srt-slurm's cluster file: its names for models and images are put in."
+)
 @click.option(
     "--sglang",
     metavar="VERSION",
-    default=SGLANG,
-    show_default=True,
-    help="The SGLang version whose names the flags get.",
+    help=f"The SGLang version whose names the flags get: the image's unless it is given; {SGLANG} where nothing tells.",
 )
-def command(file: str, output: str | None, variant: str | None, sglang: str) -> None:
-    """Turn FILE into a config: a Dynamo service file of 2025, or an srt-slurm recipe.
+def command(
+    words: tuple[str, ...],
+    output: str | None,
+    variant: str | None,
+    every: bool,
+    srtslurm: str | None,
+    sglang: str | None,
+) -> None:
+    """Turn FILE into a config: a Dynamo service file of 2025 (or those of all nodes), an srt-slurm recipe of either
+    schema, or srt-slurm's cluster file, which becomes a site file.
+
+    `convert -- python -m sglang.launch_server ...` takes a server's command line instead, or two of them set apart by
+    a further `--`; `convert -- python submit_job_script.py ...` that of Dynamo's slurm_jobs.
 
     What has no counterpart is listed on stderr and at the end of the config, as is what is still
     to be set. Exit status 1: the config is written, but needs work before it can be planned.
     """
-    if output is not None and os.path.realpath(file) == os.path.realpath(output):
+    if is_command(words):
+        _write(convert_command(words, sglang), output)
+        return
+    file, *more = map(Path, words)
+    if output is not None and not every and os.path.realpath(output) in map(os.path.realpath, (file, *more)):
         raise InputError(Problem("this is FILE itself; write the config elsewhere", None, output))
-    converted = convert_file(Path(file), variant, sglang)
+    cluster = Path(srtslurm) if srtslurm else None
+    if not every:
+        _write(convert_file(file, variant, sglang, more, cluster), output)
+        return
+    if output is None:
+        raise InputError(Problem("every recipe of a file needs a folder: give -o OUT", None, "--all"))
+    found: list[str | None] = [*selectors(read_text(file), str(file))] or [None]
+    Path(output).mkdir(parents=True, exist_ok=True)
+    bad = False
+    for selector in found:
+        converted = convert_file(file, selector, sglang, (), cluster)
+        name = re.sub(r"[^\w.-]+", "-", selector or file.stem).strip("-")
+        (Path(output) / f"{name}.yaml").write_text(converted.text, encoding="utf-8")
+        counts = _counts(converted)
+        click.echo(f"{name}.yaml: {counts or 'converted'}", err=True)
+        bad = bad or bool(converted.problems)
+    sys.exit(1 if bad else 0)
+
+
+def _write(converted: Converted, output: str | None) -> None:
     if output is None:
         click.echo(converted.text, nl=False)
     else:
@@ -39,15 +78,18 @@ def command(file: str, output: str | None, variant: str | None, sglang: str) -> 
             Path(output).write_text(converted.text, encoding="utf-8")
         except OSError as e:
             raise InputError(f"{output} can't be written: {e.strerror}") from None
-    _report(converted)
+    for note in converted.notes:
+        click.echo(f"{WORDS[note.kind]}: {note}", err=True)
+    counts = _counts(converted)
+    click.echo(f"sgl-launch: converted{f'; {counts}' if counts else ''}", err=True)
     if converted.problems:
         sys.exit(1)
 
 
-def _report(converted: Converted) -> None:
-    words = {"set": "to be set", "warning": "look at this", "dropped": "not carried over"}
-    for note in converted.notes:
-        click.echo(f"{words[note.kind]}: {note}", err=True)
-    counts = {k: sum(n.kind == k for n in converted.notes) for k in words}
-    summary = ", ".join(f"{counts[k]} {w}" for k, w in words.items() if counts[k])
-    click.echo(f"sgl-launch: converted{f'; {summary}' if summary else ''}", err=True)
+WORDS = {"set": "to be set", "warning": "look at this", "dropped": "not carried over"}
+
+
+def _counts(converted: Converted) -> str:
+    counts = {k: sum(n.kind == k for n in converted.notes) for k in WORDS}
+    return ", ".join(f"{counts[k]} {w}" for k, w in WORDS.items() if counts[k])
+

@@ -85,6 +85,9 @@ class Role(Part):
     """The workers of one role."""
 
     workers: Workers = Field(default=1, description="How many workers (worker groups).")
+    nodes: Literal["shared", "own"] = Field(
+        default="shared", description="`own`: its workers share no node with another role's, though they would fit."
+    )
     args: Flags = Field(
         default_factory=dict,
         description="SGLang's flags by their own names, without `--`. `true` sets a switch, "

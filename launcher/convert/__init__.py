@@ -5,7 +5,10 @@
     kinds              what is converted, and what is refused by name
     reader, comments   the file, with the place and the comments of every key   (tree)
     variants           one recipe out of a file of several
-    service, recipe    what the keys of each kind of file mean                  (draft)
+    service, recipe    what the keys of each kind of file mean                  (draft, site, dynamo, mocker)
+    schema2            srt-slurm's second schema in the shape of the first
+    argv               command lines, as the service file that says the same
+    cluster            srt-slurm's cluster file: a site file, and what names stand for
     flags              SGLang's flags under the names of one version
     ledger, reasons    what became of each key: nothing goes without a word
     layout             the plan against what the source meant
@@ -14,33 +17,35 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.base.errors import InputError, Place, Problem
 from launcher.catalog.catalog import Catalog, load
+from launcher.catalog.pairs import of_image
 from launcher.catalog.releases import CatalogError, nearest_version
 from launcher.config.load import Source, validate
 from launcher.config.yamlpos import parse
+from launcher.convert.argv import service_of, slurm_jobs
+from launcher.convert.cluster import aliases, convert_cluster, resolved
 from launcher.convert.draft import Draft, problem
 from launcher.convert.footer import TITLES, footer, homeless
 from launcher.convert.kinds import kind_of
 from launcher.convert.layout import Shape, fit
 from launcher.convert.ledger import Ledger, Note
 from launcher.convert.reader import read, read_text
-from launcher.convert.recipe import convert_recipe
+from launcher.convert.recipe import convert_recipe, image_version
 from launcher.convert.service import convert_service
 from launcher.convert.tree import Comment, Item, Section, spoken
 from launcher.convert.variants import choose, first_of_sweep, has_variants, selected, variants
 from launcher.convert.writer import flow, render
 from launcher.plan.make import make_plan
 
-# The SGLang that Dynamo 1.4 is made for; the shipped configs have its names.
+# Where the source's image does not say which SGLang it holds: the one that Dynamo 1.4 is made for.
 SGLANG = "0.5.16"
 
-__all__ = ["SGLANG", "Converted", "Note", "convert_file", "convert_text", "selectors"]
+__all__ = ["SGLANG", "Converted", "Note", "convert_command", "convert_file", "convert_text", "selectors"]
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,20 @@ class Converted:
     problems: tuple[Problem, ...] = ()
 
 
-def convert_file(path: Path, variant: str | None = None, sglang: str = SGLANG) -> Converted:
-    """Raises InputError for a file that is not converted."""
-    return convert_text(read_text(path), str(path), variant, sglang)
+def convert_file(
+    path: Path,
+    variant: str | None = None,
+    sglang: str | None = None,
+    more: Sequence[Path] = (),
+    srtslurm: Path | None = None,
+) -> Converted:
+    """`more` are further service files of the same deployment; `srtslurm` is the cluster file of a recipe.
+
+    Raises InputError for a file that is not converted.
+    """
+    found = aliases(read(read_text(srtslurm), str(srtslurm))[0]) if srtslurm else {}
+    beside = [(read_text(p), str(p)) for p in more]
+    return convert_text(read_text(path), str(path), variant, sglang, beside, found)
 
 
 def selectors(text: str, source: str) -> list[str]:
@@ -63,32 +79,91 @@ def selectors(text: str, source: str) -> list[str]:
     return [v.selector for v in variants(root)] if has_variants(root) else []
 
 
-def convert_text(text: str, source: str, variant: str | None = None, sglang: str = SGLANG) -> Converted:
-    """The file's text as a config. `source` is its path, for messages and a name.
+def convert_command(words: Sequence[str], sglang: str | None = None) -> Converted:
+    """A server's command line, or several set apart by `--`, as a config. Raises InputError."""
+    catalog = _catalog(sglang or SGLANG)
+    ledger = Ledger()
+    root, engine = service_of(words, catalog)
+    draft, shapes = convert_service(root, "converted", catalog, ledger)
+    draft.engine = engine
+    slurm_jobs(root, draft, ledger)
+    ledger.settle(root)
+    return _planned(draft, shapes, catalog, sglang or SGLANG, "the command line", "a command line", root, (), ledger)
+
+
+def convert_text(
+    text: str,
+    source: str,
+    variant: str | None = None,
+    sglang: str | None = None,
+    more: Sequence[tuple[str, str]] = (),
+    names: Mapping[str, Mapping[str, str]] | None = None,
+) -> Converted:
+    """The file's text as a config, for the SGLang that its image has or for `sglang`. `source` is its path, for
+    messages and a name; `more` are further service files of the same deployment, `names` what a cluster file's names
+    stand for.
 
     Raises InputError for a file that is not converted: not YAML, another kind, another backend.
     """
-    catalog = _catalog(sglang)
     root, doubles = read(text, source)
     ledger = Ledger()
     ledger.notes += [Note("dropped", "given again below, which counts", *double) for double in doubles]
     kind = kind_of(root, source)
+    if more and kind != "service":
+        raise InputError(Problem("several files are the service files of one deployment; this is none", Place(source)))
+    if kind == "cluster":
+        tree = convert_cluster(root, ledger)
+        ledger.settle(root)
+        return _written(tree, source, "srt-slurm's cluster file, as a site file", root, (), ledger)
     if kind == "service":
         if variant is not None:
             raise InputError(Problem("a service file has no variants", Place(source)))
+        root = _together(root, more)
         head, part = _without_head(root.items[0].above, root)
+        chosen = sglang or SGLANG
+        catalog = _catalog(chosen)
         draft, shapes = convert_service(part, Path(source).stem, catalog, ledger)
         what, draft.under = "Dynamo service file", root.items[-1].under
     else:
-        what, part, head, draft, shapes = _recipe(root, source, variant, catalog, ledger)
+        what, part, head, title = _recipe(root, source, variant, ledger)
+        part = resolved(part, names or {})
+        chosen = sglang or image_version(part) or SGLANG
+        catalog = _catalog(chosen)
+        draft, shapes = convert_recipe(part, title, catalog, ledger)
     ledger.settle(root)
-    draft.sglang_version = sglang.strip().removeprefix("v")
-    _transfer_backend(draft, catalog, ledger)
     _image_version(draft, catalog, ledger)
+    return _planned(draft, shapes, catalog, chosen, source, what, part, head, ledger)
+
+
+def _planned(
+    draft: Draft,
+    shapes: list[Shape],
+    catalog: Catalog,
+    version: str,
+    source: str,
+    what: str,
+    part: Section,
+    head: Sequence[Comment],
+    ledger: Ledger,
+) -> Converted:
+    draft.sglang_version = version.strip().removeprefix("v")
+    _transfer_backend(draft, catalog, ledger)
     draft, differences = fit(draft, shapes)
     for line in differences:
         ledger.warn(line)
     return _finished(draft, source, what, part, head, ledger)
+
+
+def _together(root: Section, more: Sequence[tuple[str, str]]) -> Section:
+    """The services of all files; one that several have is the first file's."""
+    items = {item.key: item for item in root.items}
+    for text, source in more:
+        other, _ = read(text, source)
+        if kind_of(other, source) != "service":
+            raise InputError(Problem("not a service file, as the first is", Place(source)))
+        for item in other.items:
+            items.setdefault(item.key, item)
+    return Section(tuple(items.values()))
 
 
 def _catalog(version: str) -> Catalog:
@@ -99,8 +174,9 @@ def _catalog(version: str) -> Catalog:
 
 
 def _recipe(
-    root: Section, source: str, variant: str | None, catalog: Catalog, ledger: Ledger
-) -> tuple[str, Section, tuple[Comment, ...], Draft, list[Shape]]:
+    root: Section, source: str, variant: str | None, ledger: Ledger
+) -> tuple[str, Section, tuple[Comment, ...], str]:
+    """What it is, the one recipe, the comment at the file's head, and the recipe's name."""
     what, head, recipe = "srt-slurm recipe", root.items[0].above, root
     name = root.get("name")
     title = str(name.value) if name else Path(source).stem
@@ -126,8 +202,7 @@ def _recipe(
         taken = ", ".join(f"{k}={flow(v)}" for k, v in first.items())
         ledger.warn(f"a sweep; its first values are taken: {taken}", recipe.get("sweep"))
     head, recipe = _without_head(head, recipe)
-    draft, shapes = convert_recipe(recipe, title, catalog, ledger)
-    return what, recipe, head, draft, shapes
+    return what, recipe, head, title
 
 
 def _without_head(head: tuple[Comment, ...], part: Section) -> tuple[tuple[Comment, ...], Section]:
@@ -159,12 +234,9 @@ def _transfer_backend(draft: Draft, catalog: Catalog, ledger: Ledger) -> None:
 def _image_version(draft: Draft, catalog: Catalog, ledger: Ledger) -> None:
     """The image may hold an SGLang that knows other names."""
     image = next((str(i.value) for i in draft.container if i.key == "image"), "")
-    match = re.search(r"(?<![\d.])v?(0\.[45]\.\d+(?:\.post\d+)?)(?![\d.]*\.\d)", image)
-    if match and nearest_version(match[1]) != catalog.version:
-        ledger.warn(
-            f"the image looks like SGLang {match[1]}, and the flags are those of "
-            f"{catalog.version}; `--sglang {match[1]}` writes that version's names"
-        )
+    held = of_image(image).sglang
+    if held and nearest_version(held) != catalog.version:
+        ledger.warn(f"the image's name says SGLang {held}, and the flags are those of {catalog.version}, as asked for")
 
 
 def _finished(
@@ -175,11 +247,16 @@ def _finished(
     head: Sequence[Comment],
     ledger: Ledger,
 ) -> Converted:
-    tree = draft.tree()
+    return _written(draft.tree(), source, what, part, head, ledger)
+
+
+def _written(
+    tree: Section, source: str, what: str, part: Section, head: Sequence[Comment], ledger: Ledger
+) -> Converted:
     first = [f"Converted by `sgl-launch convert` from {Path(source).name} ({what})."]
     first += _header(head)
     text = render(tree, first, [])
-    problems = _problems(text, source)
+    problems = _problems(text, source) if tree.get("model") else []
     for p in problems:
         ledger.warn(f"{p.key}: {p.message}" if p.key else p.message)
     foot = footer(ledger, homeless(part, tree, head, ledger))

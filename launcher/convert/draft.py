@@ -25,6 +25,7 @@ class DraftRole:
     env: Section = field(default_factory=Section)
     above: tuple[Comment, ...] = ()
     env_above: tuple[Comment, ...] = ()
+    own_nodes: bool = False
 
     @property
     def gpus(self) -> int:
@@ -50,6 +51,7 @@ class Draft:
     frontend: list[Item] = field(default_factory=list)
     services: list[Item] = field(default_factory=list)
     sglang_version: str = ""
+    dynamo_version: str = ""
     timeouts: list[Item] = field(default_factory=list)
     gpus_per_node: int = 8
     gpus_comments: Item | None = None
@@ -62,6 +64,8 @@ class Draft:
         parts: list[Item] = [Item("name", self.name), Item("engine", self.engine)]
         if self.sglang_version and self.engine != "mocker":
             parts.append(Item("sglang_version", self.sglang_version))
+        if self.dynamo_version and self.engine == "dynamo":
+            parts.append(Item("dynamo_version", self.dynamo_version))
         mappings: dict[str, Section] = {
             "model": Section(tuple(self.model)),
             "container": Section(tuple(self.container)),
@@ -81,7 +85,7 @@ class Draft:
         return Section(tuple(parts))
 
     def _role(self, role: DraftRole) -> Section:
-        items = [role.workers]
+        items = [role.workers, *([Item("nodes", "own")] if role.own_nodes else [])]
         if role.args.items:
             args = _sized(role.args, role.gpus, self.gpus_per_node)
             items.append(Item("args", args))

@@ -47,8 +47,8 @@ def meant(shapes: Sequence[Shape], gpus_per_node: int) -> Layout:
 
 
 def fit(draft: Draft, shapes: Sequence[Shape]) -> tuple[Draft, list[str]]:
-    """The draft with the gpus_per_node under which the plan is what the source meant, if there is
-    one, and a line for each difference that is left.
+    """The draft with the gpus_per_node, or the nodes of its own for a role, under which the plan is what the source
+    meant, if there is one, and a line for each difference that is left.
 
     A worker that uses half of a node's GPUs but has the node to itself needs it.
     """
@@ -56,10 +56,12 @@ def fit(draft: Draft, shapes: Sequence[Shape]) -> tuple[Draft, list[str]]:
     sizes = {role.gpus // s.nodes for s in shapes if (role := draft.roles.get(s.role)) and role.gpus % s.nodes == 0}
     halves = {n for n in range(1, draft.gpus_per_node) if draft.gpus_per_node % n == 0}
     smaller = sorted({n for n in sizes | halves if 0 < n < draft.gpus_per_node}, reverse=True)
-    for gpus_per_node in (draft.gpus_per_node, *smaller[:16]):
-        if not _could_be(draft, shapes, gpus_per_node):
+    own = _with_own_nodes(draft, shapes)
+    tries = [(draft, draft.gpus_per_node), (own, draft.gpus_per_node), *((draft, n) for n in smaller[:16])]
+    for base, gpus_per_node in tries:
+        if not _could_be(base, shapes, gpus_per_node):
             continue
-        candidate = replace(draft, gpus_per_node=gpus_per_node)
+        candidate = replace(base, gpus_per_node=gpus_per_node)
         plan = _plan(candidate)
         if isinstance(plan, Plan) and _layout(plan) == wanted:
             if gpus_per_node == draft.gpus_per_node:
@@ -73,6 +75,12 @@ def fit(draft: Draft, shapes: Sequence[Shape]) -> tuple[Draft, list[str]]:
     if isinstance(plan, list):
         return draft, []  # the config's own problems say why
     return draft, _differences(wanted, _layout(plan))
+
+
+def _with_own_nodes(draft: Draft, shapes: Sequence[Shape]) -> Draft:
+    """The draft whose last role shares no node with the one before."""
+    role = draft.roles.get(shapes[-1].role) if len(shapes) > 1 and shapes[-1].fresh else None
+    return replace(draft, roles={**draft.roles, shapes[-1].role: replace(role, own_nodes=True)}) if role else draft
 
 
 def _could_be(draft: Draft, shapes: Sequence[Shape], gpus_per_node: int) -> bool:

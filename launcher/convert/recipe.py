@@ -1,4 +1,4 @@
-"""An srt-slurm recipe of the first shape becomes a config."""
+"""An srt-slurm recipe becomes a config; one of the second schema is brought into the shape of the first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import replace
 from launcher.base.counting import counted
 from launcher.base.errors import InputError, Problem
 from launcher.catalog.catalog import Catalog
-from launcher.convert import mocker, site
+from launcher.catalog.pairs import of_image, sglang_of
+from launcher.convert import dynamo, mocker, site
 from launcher.convert.draft import (
     Draft,
     DraftRole,
@@ -24,6 +25,7 @@ from launcher.convert.flags import RoleFlags, convert_flags
 from launcher.convert.layout import Shape
 from launcher.convert.ledger import Ledger
 from launcher.convert.reasons import explain
+from launcher.convert.schema2 import lowered
 from launcher.convert.service import bootstrap_port
 from launcher.convert.tree import Item, Section, leaves
 from launcher.engines.base import OWNED_FLAGS
@@ -35,6 +37,7 @@ _GPUS_PER_NODE = 4  # srtctl's own default
 
 def convert_recipe(recipe: Section, name: str, catalog: Catalog, ledger: Ledger) -> tuple[Draft, list[Shape]]:
     """Raises InputError when the recipe's values can't be understood, or its backend is another."""
+    recipe = lowered(recipe, ledger)
     kind = _backend(recipe)
     draft = Draft(name_for(name, ledger, recipe.get("name")))
     ledger.use(recipe.get("name"), recipe.get("backend", "type"))
@@ -51,6 +54,8 @@ def convert_recipe(recipe: Section, name: str, catalog: Catalog, ledger: Ledger)
         lambda: site.mounts(recipe, draft, ledger),
         lambda: site.slurm(recipe, draft, ledger),
         lambda: site.frontend(recipe, draft, ledger),
+        lambda: site.frontends(recipe, draft, shapes, ledger),
+        lambda: dynamo.dynamo(recipe, draft, ledger),
         lambda: site.services(recipe, draft, ledger),
         lambda: site.timeouts(recipe, draft, ledger),
     )
@@ -65,6 +70,18 @@ def convert_recipe(recipe: Section, name: str, catalog: Catalog, ledger: Ledger)
     draft.env = env_section(section_of(environment), ledger)
     explain(recipe, ledger)
     return draft, shapes
+
+
+def image_version(recipe: Section) -> str:
+    """The SGLang that the recipe's image has, as far as its name or the recipe's `identity` says; else the one that
+    goes with the Dynamo that is installed in it."""
+    told = recipe.get("identity", "frameworks", "sglang")
+    if told is not None and isinstance(told.value, str):
+        return of_image(f"sglang:{told.value}").sglang
+    image = recipe.get("model", "container")
+    named = of_image(str(image.value)).sglang if image is not None else ""
+    installed = recipe.get("dynamo", "version") or recipe.get("dynamo", "source", "pypi")
+    return named or (sglang_of(str(installed.value)) if installed is not None else "")
 
 
 def _backend(recipe: Section) -> str:

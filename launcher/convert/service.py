@@ -73,8 +73,9 @@ def convert_service(root: Section, stem: str, catalog: Catalog, ledger: Ledger) 
         ledger.warn("there is no SGLangDecodeWorker here; add the decode workers of its own file")
     if "decode" in draft.roles and "prefill" not in draft.roles:
         ledger.warn("there is no prefill worker here; add the prefill workers of its own file")
-    ledger.to_set("container, or python: how the workers find SGLang and Dynamo")
-    ledger.to_set("slurm: partition, account and time, unless a site file sets them")
+    if root.get("slurm_jobs") is None:
+        ledger.to_set("container, or python: how the workers find SGLang and Dynamo")
+        ledger.to_set("slurm: partition, account and time, unless a site file sets them")
     return draft, shapes
 
 

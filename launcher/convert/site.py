@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from launcher.base.errors import InputError
 from launcher.convert.draft import Draft, entry, env_section, problem, section_of, whole
 from launcher.convert.flags import one_line
+from launcher.convert.layout import Shape, meant
 from launcher.convert.ledger import Ledger
 from launcher.convert.tree import Item, Section, plain
 from launcher.plan.slurm_options import OWNED_OPTIONS, SBATCH_OPTIONS
@@ -134,7 +135,7 @@ def _gpus(value: Any) -> int | None:
     return int(match[1]) if match else None
 
 
-_ROUTERS = ("sglang", "sglang-router")
+_ROUTERS = ("sglang", "sglang-router", "smg")
 _GIVEN_OUT = ("host", "prefill", "decode", "worker-urls", "pd-disaggregation", "http-host")
 
 
@@ -153,6 +154,8 @@ def frontend(recipe: Section, draft: Draft, ledger: Ledger) -> None:
         here = "Dynamo's frontend" if draft.engine == "mocker" else "SGLang's own router"
         ledger.warn(f"the source serves through {name}; here {here} does", kind)
         return
+    if name == "smg":
+        draft.frontend.append(entry("router", "smg", kind))
     older = "dynamo_frontend_args" if name == "dynamo" else "sglang_router_args"
     args = section.get("args") or section.get(older)
     mode = "router-mode" if name == "dynamo" else "policy"
@@ -164,6 +167,27 @@ def frontend(recipe: Section, draft: Draft, ledger: Ledger) -> None:
     env = env_section(section_of(environment), ledger)
     if env.items:
         draft.frontend.append(Item("env", env, above=environment.above if environment else ()))
+
+
+_MORE = 9  # srtctl's default of num_additional_frontends
+
+
+def frontends(recipe: Section, draft: Draft, shapes: Sequence[Shape], ledger: Ledger) -> None:
+    """srtctl's nginx before several frontends is `one_address` here; there is at most one frontend a node."""
+    several, more = (recipe.get("frontend", k) for k in ("enable_multiple_frontends", "num_additional_frontends"))
+    nodes = 1 + max((n for at in meant(shapes, draft.gpus_per_node).values() for n in at), default=0)
+    wanted = 1 if several is not None and several.value is False else 1 + (_MORE if more is None else whole(more) or 0)
+    count = min(wanted, nodes, 64)
+    if count == 1:
+        for item in filter(None, (several, more)):
+            ledger.drop(item, "one frontend is written; there is at most one a node (frontend.replicas)")
+        return
+    ledger.use(several, more)
+    draft.frontend.append(entry("replicas", count, several, more))
+    draft.frontend.append(Item("one_address", True))
+    if wanted > count:
+        where = "frontend.replicas" if several or more else "frontend.replicas: by its default"
+        ledger.warn(f"{where} srtctl starts {wanted} behind nginx; here there is at most one a node", more or several)
 
 
 def _router_flags(args: Item | None, mode: str, draft: Draft, ledger: Ledger) -> list[Item]:

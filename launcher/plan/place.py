@@ -29,7 +29,8 @@ def place(
         used = 0  # GPUs taken on `node`, the one being filled
         for role, index in ((r, n) for r in roles for n in range(topologies[r].workers)):
             shape = topologies[role]
-            if used + shape.gpus_per_rank > part.gpus_per_node or (shape.nodes > 1 and used):
+            alone = not index and any(config.roles[r].nodes == "own" for r in roles)  # from another role's
+            if (used and alone) or used + shape.gpus_per_rank > part.gpus_per_node or (shape.nodes > 1 and used):
                 node, used = node + 1, 0
             nodes = range(node, node + shape.nodes)
             gpus = tuple(range(used, used + shape.gpus_per_rank))

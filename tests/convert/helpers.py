@@ -14,7 +14,7 @@ from .samples import all_texts
 
 
 def convert(text: str, variant: str | None = None, name: str = "source.yaml", **kw: Any) -> Converted:
-    return convert_text(text, name, variant, **kw)
+    return convert_text(text, name, variant, **{"sglang": "0.5.16", **kw})
 
 
 def config_of(converted: Converted) -> dict[str, Any]:

@@ -179,6 +179,52 @@ dynamo: {version: "0.8.0"}
 something_new: {a: [1, 2]}
 """
 
+RECIPE2 = """\
+# The second schema: a role's keys stand together.
+schema: 2
+name: "acme-2"
+slurm: {time_limit: "02:00:00"}
+model:
+  path: acme-fp8
+  container: "acme/sglang:v0.5.18"
+  precision: fp8
+resources: {gpu_type: h100, gpus_per_node: 8}
+dynamo:
+  source: {git: "https://example.org/dynamo", rev: v1.5.1}
+  request_plane: nats
+  event_plane: nats
+frontend:
+  type: dynamo
+  num_additional_frontends: 3
+  placement: {node: head}
+  args: {router-mode: kv}
+# the engine
+engine: sglang
+roles:
+  # two of them
+  prefill:
+    nodes: 2
+    workers: 2
+    gpus: 4
+    critical: false
+    env: {NCCL_DEBUG: INFO}
+    args:
+      served-model-name: acme/Big-2
+      tensor-parallel-size: 4
+      # graphs
+      cuda-graph-max-bs: 64
+  decode:
+    nodes: colocate
+    workers: 2
+    gpus: 2
+    kv_events: true
+    args: {served-model-name: acme/Big-2, tp-size: 2}
+services:
+  - {name: etcd, type: etcd, placement: {node: dedicated}}
+  - {name: logs, command: [python3, -m, http.server]}
+benchmark: {type: sa-bench, isl: 128}
+"""
+
 RECIPE_AGG = """\
 name: acme-agg
 model: {path: "hf:acme/tiny", container: /images/sglang.sqsh, precision: bf16}
@@ -255,6 +301,7 @@ OWN = {
     "service.yaml": SERVICE,
     "service_agg.yaml": SERVICE_AGG,
     "recipe.yaml": RECIPE,
+    "recipe2.yaml": RECIPE2,
     "recipe_agg.yaml": RECIPE_AGG,
     "variants.yaml": VARIANTS,
     "mocker.yaml": MOCKER,

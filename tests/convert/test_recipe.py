@@ -30,6 +30,8 @@ def test_every_part_has_its_place() -> None:
     assert config["env"] == {"NCCL_DEBUG": "INFO"}
     assert config["timeouts"] == {"ready": 3600}
     assert config["frontend"] == {
+        "replicas": 5,
+        "one_address": True,
         "router_mode": "kv",
         "args": {"router-temperature": 0.5, "no-kv-events": True},
         "env": {"DYN_LOG": "debug"},
@@ -72,8 +74,6 @@ def test_what_is_listed() -> None:
         "backend.decode_environment.EMPTY",
         "backend.sglang_config.decode.load-balance-method",
         "backend.sglang_config.prefill.host",
-        "frontend.enable_multiple_frontends",
-        "dynamo",
     } <= set(dropped)
     to_set = notes(converted, "set")
     assert "acme-fp8" in to_set["model.path"]
@@ -142,9 +142,14 @@ def test_mocker() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("schema: 2\nname: x\nresources: {}\n", "schema 2"),
-        ("base: {schema: 2}\n", "schema 2"),
-        ("name: x\nengine: sglang\nroles: {}\nresources: {}\n", "schema 2"),
+        ("schema: 3\nname: x\nresources: {}\n", "schema 3"),
+        ("base: {schema: 3}\n", "schema 3"),
+        ("name: x\nengine: sglang\nroles: {}\nresources: {}\n", "no worker"),
+        ("name: x\nengine: trtllm\nroles: {agg: {workers: 1}}\n", "trtllm"),
+        ("name: x\nengine: sglang\nroles: {ctx: {workers: 1}}\n", "not a role"),
+        ("model-path: org/model\ntp: 8\npage-size: 16\n", "its own --config file"),
+        ("#!/bin/bash\nmodule purge\n", "a shell script"),
+        ("#SBATCH --nodes=2\nsrun python\n", "a shell script"),
         ("name: x\nmodel: {path: a}\nresources: {}\nbackend: {type: trtllm}\n", "trtllm"),
         ("name: x\nmodel: {path: a}\nbackend: {vllm_config: {aggregated: {}}}\n", "vllm"),
         ("apiVersion: v1\nkind: DynamoGraphDeployment\n", "DynamoGraphDeployment"),
