@@ -9,21 +9,35 @@ from launcher.check.findings import Finding, Level
 
 
 def equal_tp(x: Facts) -> Iterator[Finding]:
-    if not x.pair or x.model.mla:
+    """What must be equal is a KV cache's share: tp-size over the groups of DP attention."""
+    if not x.pair or x.model.one_kv:
         return
-    prefill, decode = (x.number(r, "tp-size") for r in ("prefill", "decode"))
-    if prefill == decode:
+    sizes = {r: x.number(r, "tp-size") for r in ("prefill", "decode")}
+    prefill, decode = (tp // x.flags[r].attention_groups for r, tp in sizes.items())
+    if prefill == decode or not prefill or not decode:
         return
     why = (
         f"{x.model.source} says that the model has no MLA"
         if x.model.mla is False
         else "nothing here says that the model has MLA"
     )
+    groups = any(x.flags[r].attention_groups > 1 for r in sizes)
+    what = "an attention tp (tp-size / attention dp size) of" if groups else "tp-size"
     message = (
-        f"prefill has tp-size {prefill}, decode {decode}, and {why}: SGLang moves KV caches between unequal sizes "
+        f"prefill has {what} {prefill}, decode {decode}, and {why}: SGLang moves KV caches between unequal sizes "
         "for MLA models (DeepSeek), for others only in newer versions; give both the same, or try it"
     )
     yield x.at("warning", message, "decode", "tp-size")
+
+
+def prediction(x: Facts) -> Iterator[Finding]:
+    """Speculation by the model's own layers needs a model that has them, or a draft model."""
+    for role in x.config.roles:
+        algorithm = str(x.value(role, "speculative-algorithm", "")).upper()
+        draft = x.value(role, "speculative-draft-model-path")
+        if x.model.mtp == 0 and algorithm in ("EAGLE", "NEXTN") and draft is None:
+            message = f"{x.model.source} says that the model has no layers for it; give speculative-draft-model-path"
+            yield x.at("warning", message, role, "speculative-algorithm")
 
 
 SAME = {
@@ -92,7 +106,7 @@ def redundant_experts(x: Facts) -> Iterator[Finding]:
                 f"{ep} GPUs; ep-num-redundant-experts: {advice}"
             )
             name = "ep-num-redundant-experts" if extra else "tp-size" if x.deepep(role) else "ep-size"
-            yield x.at("error", message, role, name)
+            yield x.at("warning" if x.model.guessed else "error", message, role, name)
 
 
 def deepep_mode(x: Facts) -> Iterator[Finding]:
@@ -195,6 +209,6 @@ def parsers(x: Facts) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
-    equal_tp, same_on_both, expert_parallelism, redundant_experts, deepep_mode, dispatch_tokens, dp_attention,
-    chunked_prefill, fractions, parsers,
+    equal_tp, prediction, same_on_both, expert_parallelism, redundant_experts, deepep_mode, dispatch_tokens,
+    dp_attention, chunked_prefill, fractions, parsers,
 )  # fmt: skip
