@@ -208,7 +208,24 @@ def parsers(x: Facts) -> Iterator[Finding]:
             yield x.at("error", message, role, "tool-call-parser")
 
 
+def router_events(x: Facts) -> Iterator[Finding]:
+    """KV-aware routing goes by what workers tell of their caches; without events, by what was sent where alone."""
+    args = x.config.frontend.args
+    silent = args.get("router-kv-events") is False or {"no-router-kv-events", "no-kv-events"} & set(args)
+    if x.config.engine != "dynamo" or x.config.frontend.router_mode != "kv" or silent:
+        return
+    for role in x.config.roles:
+        told = x.value(role, "kv-events-config") or x.on(role, "disable-radix-cache")
+        if role != "decode" and not told:
+            message = (
+                "kv goes by events that the workers do not send: give them kv-events-config: {publisher: zmq, topic: "
+                'kv-events, endpoint: "tcp://*:5557"}, or the frontend args: {no-router-kv-events: true}'
+            )
+            yield Finding("warning", x.source.problem(message, "frontend", "router_mode"))
+            return
+
+
 CHECKS: tuple[Check, ...] = (
-    equal_tp, prediction, same_on_both, expert_parallelism, redundant_experts, deepep_mode, dispatch_tokens,
+    router_events, equal_tp, prediction, same_on_both, expert_parallelism, redundant_experts, deepep_mode, dispatch_tokens,
     dp_attention, chunked_prefill, fractions, parsers,
 )  # fmt: skip

@@ -102,3 +102,16 @@ def test_the_routers_of_engine_sglang() -> None:
     text = "engine: sglang\naggregated: {}\nfrontend: {router: ROUTER, router_mode: least-load}\n"
     assert "not one it takes" in say(text.replace("ROUTER", "sglang-router"))[0]
     assert say(text.replace("ROUTER", "smg")) == []
+
+
+def test_kv_routing_without_events() -> None:
+    text = "dynamo_version: 1.4.2\naggregated: {args: ARGS}\nfrontend: {router_mode: kv}\n"
+    assert "events that the workers do not send" in say(text.replace("ARGS", "{}"))[0]
+    events = "{kv-events-config: {publisher: zmq, topic: kv-events, endpoint: 'tcp://*:5557'}}"
+    assert say(text.replace("ARGS", events)) == []
+
+
+def test_prediction_needs_layers_for_it() -> None:
+    text = "model: {path: /m, served_name: moonshotai/Kimi-K2}\naggregated: {args: {speculative-algorithm: EAGLE}}\n"
+    Path("c.yaml").write_text("name: t\n" + text)
+    assert "has no layers for it" in str(check_config("c.yaml", ask_slurm=False).findings[-1])

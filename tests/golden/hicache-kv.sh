@@ -1,0 +1,131 @@
+#SBATCH --job-name=hicache-kv
+#SBATCH --nodes=6
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --partition=h200
+#SBATCH --time=08:00:00
+#SBATCH --exclusive
+#SBATCH --mem=0
+# --- Processes -------------------------------------------------------------------------------------------------------
+scratch() {
+  [ -w "${TMPDIR:-}" ] || export TMPDIR=/tmp
+  SCRATCH=$TMPDIR/$SCRATCH_NAME
+  mkdir -m 700 "$SCRATCH" 2>/dev/null || [ -O "$SCRATCH" ] # what runs on one node shares it
+}
+
+nats() {
+  scratch
+  exec nats-server \
+    --addr "${NODE_ADDR}" --port "${NATS_PORT}" --jetstream --store_dir "${SCRATCH}/nats" \
+    --config "${RUN}/secrets/nats.conf"
+}
+
+etcd() {
+  scratch
+  exec etcd \
+    --name sgl-launch --data-dir "${SCRATCH}/etcd" --listen-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
+    --advertise-client-urls "https://${NODE_ADDR}:${ETCD_PORT}" \
+    --listen-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
+    --initial-advertise-peer-urls "https://127.0.0.1:${ETCD_PEER_PORT}" \
+    --initial-cluster "sgl-launch=https://127.0.0.1:${ETCD_PEER_PORT}" --log-level warn \
+    --cert-file "${RUN}/secrets/server.pem" --key-file "${RUN}/secrets/server.key" \
+    --trusted-ca-file "${RUN}/secrets/ca.pem" --client-cert-auth --peer-cert-file "${RUN}/secrets/server.pem" \
+    --peer-key-file "${RUN}/secrets/server.key" --peer-trusted-ca-file "${RUN}/secrets/ca.pem" \
+    --peer-client-cert-auth
+}
+
+# What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
+environment() {
+  # engines keep caches in HOME; one that takes no file (read-only, full, not there) is replaced
+  { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
+  rm -f "$HOME/.sgl-launch-$$"
+  KEYS="${RUN}/secrets"
+  # Dynamo wants etcd's keys as text and NATS's as paths
+  ETCD_AUTH_CA=$(<"$KEYS/ca.pem")
+  ETCD_AUTH_CLIENT_CERT=$(<"$KEYS/client.pem")
+  ETCD_AUTH_CLIENT_KEY=$(<"$KEYS/client.key")
+  NATS_AUTH_PASSWORD=$(<"$KEYS/nats-password")
+  export ETCD_AUTH_CA ETCD_AUTH_CLIENT_CERT ETCD_AUTH_CLIENT_KEY NATS_AUTH_USERNAME=sgl-launch NATS_AUTH_PASSWORD
+}
+
+worker() {
+  environment
+  export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
+    DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_TCP_RPC_PORT="${RPC_PORT}" \
+    DYN_SYSTEM_HOST="${NODE_ADDR}" DYN_SYSTEM_PORT="${SYSTEM_PORT}" SGLANG_HOST_IP="${NODE_ADDR}" \
+    HOST_IP="${NODE_ADDR}" SGLANG_CUDA_COREDUMP_BEFORE_CRASH=0 SGLANG_PYSPY_DUMP_BEFORE_CRASH=0
+}
+
+prefill() {
+  worker
+  exec python3 -m dynamo.sglang \
+    --model-path /model \
+    --served-model-name deepseek-ai/DeepSeek-V3.2 \
+    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
+    --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
+    --disaggregation-mode prefill \
+    --disaggregation-transfer-backend nixl \
+    --disaggregation-bootstrap-port "${BOOTSTRAP_PORT}" \
+    --tp-size 8 \
+    --dp-size 8 \
+    --enable-dp-attention \
+    --enable-dp-lm-head \
+    --moe-dense-tp-size 1 \
+    --moe-a2a-backend deepep \
+    --deepep-mode normal \
+    --page-size 64 \
+    --mem-fraction-static 0.8 \
+    --chunked-prefill-size 131072 \
+    --watchdog-timeout 3600 \
+    --dyn-tool-call-parser deepseek_v3_2 \
+    --dyn-reasoning-parser deepseek_v3_2 \
+    --enable-hierarchical-cache \
+    --hicache-ratio 2 \
+    --hicache-write-policy write_through \
+    --kv-events-config '{"endpoint": "tcp://*:5557", "publisher": "zmq", "topic": "kv-events"}'
+}
+
+decode() {
+  worker
+  exec python3 -m dynamo.sglang \
+    --model-path /model \
+    --served-model-name deepseek-ai/DeepSeek-V3.2 \
+    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
+    --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
+    --disaggregation-mode decode \
+    --disaggregation-transfer-backend nixl \
+    --tp-size 16 \
+    --dp-size 16 \
+    --enable-dp-attention \
+    --enable-dp-lm-head \
+    --moe-dense-tp-size 1 \
+    --moe-a2a-backend deepep \
+    --deepep-mode low_latency \
+    --page-size 64 \
+    --mem-fraction-static 0.8 \
+    --chunked-prefill-size 131072 \
+    --watchdog-timeout 3600 \
+    --dyn-tool-call-parser deepseek_v3_2 \
+    --dyn-reasoning-parser deepseek_v3_2 \
+    --cuda-graph-max-bs-decode 32 \
+    --max-running-requests 512 \
+    --speculative-algorithm EAGLE \
+    --speculative-num-steps 3 \
+    --speculative-eagle-topk 1 \
+    --speculative-num-draft-tokens 4 \
+    --disable-radix-cache
+}
+
+frontend() {
+  environment
+  export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
+    DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=60
+  exec python3 -m dynamo.frontend \
+    --http-port "${FRONTEND_PORT}" --migration-limit 3 --router-mode kv
+}
+
+case $1 in
+  nats | etcd | prefill | decode | frontend) find_rank; "$1" ;;
+  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | frontend" >&2 && exit 2 ;;
+esac
+
