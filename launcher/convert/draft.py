@@ -175,6 +175,8 @@ def env_section(section: Section, ledger: Ledger) -> Section:
             reason = "it has no value"
         elif item.key.startswith("SRTCTL_"):
             reason = "for srtctl itself"
+        elif item.key in ("DYN_REQUEST_PLANE", "DYN_EVENT_PLANE"):
+            reason = "set by the launcher: requests go over TCP, events over NATS"
         elif isinstance(item.value, (Section, list)):
             reason = "a variable holds one text"
         if reason:
