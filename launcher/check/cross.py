@@ -226,6 +226,6 @@ def router_events(x: Facts) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
-    router_events, equal_tp, prediction, same_on_both, expert_parallelism, redundant_experts, deepep_mode, dispatch_tokens,
-    dp_attention, chunked_prefill, fractions, parsers,
+    router_events, equal_tp, prediction, same_on_both, expert_parallelism, redundant_experts, deepep_mode,
+    dispatch_tokens, dp_attention, chunked_prefill, fractions, parsers,
 )  # fmt: skip

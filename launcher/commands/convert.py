@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-import sys
-from pathlib import Path
-
 import click
 
-from launcher.base.errors import InputError, Problem
-from launcher.convert import SGLANG, Converted, convert_command, convert_file, selectors
-from launcher.convert.argv import is_command
-from launcher.convert.reader import read_text
+from launcher.convert import SGLANG
+from launcher.convert.run import run
 
 
 @click.command("convert")
@@ -45,51 +38,4 @@ def command(
     What has no counterpart is listed on stderr and at the end of the config, as is what is still
     to be set. Exit status 1: the config is written, but needs work before it can be planned.
     """
-    if is_command(words):
-        _write(convert_command(words, sglang), output)
-        return
-    file, *more = map(Path, words)
-    if output is not None and not every and os.path.realpath(output) in map(os.path.realpath, (file, *more)):
-        raise InputError(Problem("this is FILE itself; write the config elsewhere", None, output))
-    cluster = Path(srtslurm) if srtslurm else None
-    if not every:
-        _write(convert_file(file, variant, sglang, more, cluster), output)
-        return
-    if output is None:
-        raise InputError(Problem("every recipe of a file needs a folder: give -o OUT", None, "--all"))
-    found: list[str | None] = [*selectors(read_text(file), str(file))] or [None]
-    Path(output).mkdir(parents=True, exist_ok=True)
-    bad = False
-    for selector in found:
-        converted = convert_file(file, selector, sglang, (), cluster)
-        name = re.sub(r"[^\w.-]+", "-", selector or file.stem).strip("-")
-        (Path(output) / f"{name}.yaml").write_text(converted.text, encoding="utf-8")
-        counts = _counts(converted)
-        click.echo(f"{name}.yaml: {counts or 'converted'}", err=True)
-        bad = bad or bool(converted.problems)
-    sys.exit(1 if bad else 0)
-
-
-def _write(converted: Converted, output: str | None) -> None:
-    if output is None:
-        click.echo(converted.text, nl=False)
-    else:
-        try:
-            Path(output).write_text(converted.text, encoding="utf-8")
-        except OSError as e:
-            raise InputError(f"{output} can't be written: {e.strerror}") from None
-    for note in converted.notes:
-        click.echo(f"{WORDS[note.kind]}: {note}", err=True)
-    counts = _counts(converted)
-    click.echo(f"sgl-launch: converted{f'; {counts}' if counts else ''}", err=True)
-    if converted.problems:
-        sys.exit(1)
-
-
-WORDS = {"set": "to be set", "warning": "look at this", "dropped": "not carried over"}
-
-
-def _counts(converted: Converted) -> str:
-    counts = {k: sum(n.kind == k for n in converted.notes) for k in WORDS}
-    return ", ".join(f"{counts[k]} {w}" for k, w in WORDS.items() if counts[k])
-
+    run(words, output, variant, every, srtslurm, sglang)

@@ -39,7 +39,7 @@ def kind_of(root: Section, source: str) -> str:
     if any(key in CLUSTER_KEYS or key.startswith("default_") for key in keys):
         return "cluster"
     neither = (
-        "neither a Dynamo service file (SGLangWorker), an srt-slurm recipe (model, resources, backend or roles) nor its "
-        "cluster file (srtslurm.yaml)"
+        "neither a Dynamo service file (SGLangWorker), an srt-slurm recipe (model, resources, backend or roles) "
+        "nor its cluster file (srtslurm.yaml)"
     )
     raise InputError(Problem(by_keys(root) or neither, Place(source, 1, 1)))

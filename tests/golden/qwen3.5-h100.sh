@@ -2,7 +2,6 @@
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
-#SBATCH --partition=h100
 #SBATCH --time=08:00:00
 #SBATCH --exclusive
 #SBATCH --mem=0
@@ -36,7 +35,8 @@ etcd() {
 
 # What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
 environment() {
-  # engines keep caches in HOME; one that takes no file (read-only, full, not there) is replaced
+  # temporary files, and caches of a HOME that takes none, go with the job; a socket's path has room for 107 bytes
+  if scratch && [ ${#SCRATCH} -lt 60 ]; then TMPDIR=$SCRATCH/$GROUP-$RANK && rm -rf "$TMPDIR" && mkdir "$TMPDIR"; fi
   { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
   rm -f "$HOME/.sgl-launch-$$"
   KEYS="${RUN}/secrets"
@@ -59,7 +59,7 @@ worker() {
 prefill() {
   worker
   exec python3 -m dynamo.sglang \
-    --model-path /model \
+    --model-path '<the folder of Qwen3.5-397B-A17B-FP8, as the workers see it>' \
     --served-model-name Qwen/Qwen3.5-397B-A17B-FP8 \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
@@ -78,7 +78,7 @@ prefill() {
 decode() {
   worker
   exec python3 -m dynamo.sglang \
-    --model-path /model \
+    --model-path '<the folder of Qwen3.5-397B-A17B-FP8, as the workers see it>' \
     --served-model-name Qwen/Qwen3.5-397B-A17B-FP8 \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \

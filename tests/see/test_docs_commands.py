@@ -54,7 +54,15 @@ JOB = As("runs on this machine's job instead")  # placeholder line: JOB, names a
 HERE = {"JOB": "demo", "CONFIG": "configs/local.yaml", "my-dsr1": "demo", "dsr1-rehearsal": "demo"}
 GROUPS = {"GROUP:1": "decode-0:0", "GROUP:RANK": "decode-0:0"}
 
+OTHERS = Parsed("a user's own files; tests/convert converts such")
+
 COMMANDS: dict[str, As | Parsed | str] = {
+    "sgl-launch convert recipe.yaml -o config.yaml": OTHERS,
+    "sgl-launch convert recipe.yaml --all -o configs/acme": OTHERS,
+    "sgl-launch convert recipe.yaml --srtslurm srtslurm.yaml": OTHERS,
+    "sgl-launch convert srtslurm.yaml -o site.yaml": OTHERS,
+    "sgl-launch convert prefill.yaml decode.yaml": OTHERS,
+    "sgl-launch convert -- python -m sglang.launch_server --model-path /m --tp 16 --nnodes 2 --node-rank 0": OTHERS,
     # a deployment, as the quick start has it; without the warm-up, whose verdict a busy machine may change
     "sgl-launch submit configs/local.yaml --cluster local --wait warm": START,
     "sgl-launch cancel demo": END,
