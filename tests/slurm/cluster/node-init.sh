@@ -54,7 +54,7 @@ mount -t tmpfs -o mode=755 tmpfs /run/munge
 munged --force --key-file=/run/rig/munge/key --log-file="/run/rig/log/munged.$name.log" \
     --pid-file=/run/munge/munged.pid --seed-file=/run/munge/seed --socket=/run/munge/munge.socket.2 --num-threads=2
 
-# Compute nodes have a /tmp and a /dev/shm of their own; login and ctl see this machine's. The share keeps its path.
+# Compute nodes have a /tmp, a /var/tmp and a /dev/shm of their own; login and ctl see this machine's. The share keeps its path.
 if [ "$role" = slurmd ]; then
     own=/run/rig/node/$name/tmp
     mkdir -p "$own"
@@ -67,6 +67,8 @@ if [ "$role" = slurmd ]; then
     esac
     mount --rbind "$own" /tmp
     mount -t tmpfs -o size=16g,mode=1777 tmpfs /dev/shm
+    # the job's locks of ports lie there: a node of the same name in another cluster must not meet them
+    mount -t tmpfs -o size=1g,mode=1777 tmpfs /var/tmp
     cd /
     ulimit -n 20000 2> /dev/null || true
     setsid slurmd -N "$name" || echo "slurmd did not start; see log/slurmd.$name.log" >&2
