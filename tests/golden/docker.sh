@@ -41,8 +41,9 @@ environment() {
   { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
   rm -f "$HOME/.sgl-launch-$$"
   export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1
-  KEYS="${RUN}/secrets"
-  # Dynamo wants etcd's keys as text and NATS's as paths
+  export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
+    DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats
+  KEYS="${RUN}/secrets" # Dynamo wants etcd's as text and NATS's as paths
   ETCD_AUTH_CA=$(<"$KEYS/ca.pem")
   ETCD_AUTH_CLIENT_CERT=$(<"$KEYS/client.pem")
   ETCD_AUTH_CLIENT_KEY=$(<"$KEYS/client.key")
@@ -52,17 +53,15 @@ environment() {
 
 worker() {
   environment
-  export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
-    DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_TCP_RPC_PORT="${RPC_PORT}" \
-    DYN_SYSTEM_HOST="${NODE_ADDR}" DYN_SYSTEM_PORT="${SYSTEM_PORT}" SGLANG_HOST_IP="${NODE_ADDR}" \
-    HOST_IP="${NODE_ADDR}" SGLANG_CUDA_COREDUMP_BEFORE_CRASH=0 SGLANG_PYSPY_DUMP_BEFORE_CRASH=0 \
-    SGLANG_DG_CACHE_DIR="${CACHES}/deepgemm" TRITON_CACHE_DIR="${CACHES}/triton" \
-    TORCHINDUCTOR_CACHE_DIR="${CACHES}/inductor" TORCH_EXTENSIONS_DIR="${CACHES}/torch-extensions" \
-    FLASHINFER_WORKSPACE_BASE="${CACHES}/flashinfer" TVM_FFI_CACHE_DIR="${CACHES}/tvm-ffi" \
-    SGLANG_CACHE_DIR="${CACHES}/sglang" SGLANG_JIT_CACHE_DIR="${CACHES}/sglang/jit" \
-    CUTE_DSL_CACHE_DIR="${CACHES}/cute-dsl" FLASH_ATTENTION_CUTE_DSL_CACHE_DIR="${CACHES}/flash-attention" \
-    TILELANG_CACHE_DIR="${CACHES}/tilelang" EP_JIT_CACHE_DIR="${CACHES}/deepep" CUDA_CACHE_PATH="${CACHES}/cuda" \
-    HF_MODULES_CACHE="${CACHES}/hf-modules"
+  export DYN_TCP_RPC_PORT="${RPC_PORT}" DYN_SYSTEM_HOST="${NODE_ADDR}" DYN_SYSTEM_PORT="${SYSTEM_PORT}" \
+    SGLANG_HOST_IP="${NODE_ADDR}" HOST_IP="${NODE_ADDR}" SGLANG_CUDA_COREDUMP_BEFORE_CRASH=0 \
+    SGLANG_PYSPY_DUMP_BEFORE_CRASH=0 SGLANG_DG_CACHE_DIR="${CACHES}/deepgemm" \
+    TRITON_CACHE_DIR="${CACHES}/triton" TORCHINDUCTOR_CACHE_DIR="${CACHES}/inductor" \
+    TORCH_EXTENSIONS_DIR="${CACHES}/torch-extensions" FLASHINFER_WORKSPACE_BASE="${CACHES}/flashinfer" \
+    TVM_FFI_CACHE_DIR="${CACHES}/tvm-ffi" SGLANG_CACHE_DIR="${CACHES}/sglang" \
+    SGLANG_JIT_CACHE_DIR="${CACHES}/sglang/jit" CUTE_DSL_CACHE_DIR="${CACHES}/cute-dsl" \
+    FLASH_ATTENTION_CUTE_DSL_CACHE_DIR="${CACHES}/flash-attention" TILELANG_CACHE_DIR="${CACHES}/tilelang" \
+    EP_JIT_CACHE_DIR="${CACHES}/deepep" CUDA_CACHE_PATH="${CACHES}/cuda" HF_MODULES_CACHE="${CACHES}/hf-modules"
 }
 
 prefill() {
@@ -96,11 +95,12 @@ decode() {
 
 frontend() {
   environment
-  export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
-    DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=60
+  export DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=60 DYN_HTTP_HOST=127.0.0.1
   exec python3 -m dynamo.frontend \
     --http-port "${FRONTEND_PORT}" --migration-limit 3
 }
+
+front() { scratch && XDG_DATA_HOME=$SCRATCH exec caddy run --config "$RUN/secrets/$GROUP.json"; } # asks for the key
 
 # What compilers keep: brought here from the archive (ensure builds what that lacks), or added to it (merge-back).
 kernels() {
@@ -130,7 +130,7 @@ in_container() {
 }
 
 case $1 in
-  nats | etcd | prefill | decode | frontend | kernels) find_rank; if [ -z "${INSIDE:-}" ] && [ "$1" != balancer ]; then in_container "$1"; fi; "$1" ;;
-  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | frontend | kernels" >&2 && exit 2 ;;
+  nats | etcd | prefill | decode | frontend | front | kernels) find_rank; case $1 in front | named_keys) ;; *) [ -n "${INSIDE:-}" ] || in_container "$1"; ;; esac; "$1" ;;
+  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | frontend | front | kernels" >&2 && exit 2 ;;
 esac
 

@@ -41,8 +41,7 @@ environment() {
   { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
   rm -f "$HOME/.sgl-launch-$$"
   export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1
-  KEYS="${RUN}/secrets"
-  # Dynamo wants etcd's keys as text and NATS's as paths
+  KEYS="${RUN}/secrets" # Dynamo wants etcd's as text and NATS's as paths
   ETCD_AUTH_CA=$(<"$KEYS/ca.pem")
   ETCD_AUTH_CLIENT_CERT=$(<"$KEYS/client.pem")
   ETCD_AUTH_CLIENT_KEY=$(<"$KEYS/client.key")
@@ -157,6 +156,8 @@ decode() {
     --working-dir /sgl-workspace/dynamo/examples/sglang --service-name SGLangDecodeWorker
 }
 
+front() { scratch && XDG_DATA_HOME=$SCRATCH exec caddy run --config "$RUN/secrets/$GROUP.json"; } # asks for the key
+
 # What compilers keep: brought here from the archive (ensure builds what that lacks), or added to it (merge-back).
 kernels() {
   export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1
@@ -164,7 +165,7 @@ kernels() {
 }
 
 case $1 in
-  nats | etcd | prefill | decode | kernels) find_rank; "$1" ;;
-  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | kernels" >&2 && exit 2 ;;
+  nats | etcd | prefill | decode | front | kernels) find_rank; "$1" ;;
+  *) echo "usage: $0 (the job), or inside it $0 nats | etcd | prefill | decode | front | kernels" >&2 && exit 2 ;;
 esac
 

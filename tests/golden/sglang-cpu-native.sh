@@ -49,13 +49,15 @@ frontend() {
   exec /REPO/.venv-sglang/bin/python -m sglang_router.launch_router \
     --pd-disaggregation \
     --prefill "http://${PREFILL_0_ADDR}:${PREFILL_0_HTTP_PORT}" "${PREFILL_0_BOOTSTRAP_PORT}" \
-    --decode "http://${DECODE_0_ADDR}:${DECODE_0_HTTP_PORT}" --host 0.0.0.0 \
-    --port "${FRONTEND_PORT}" --prometheus-host "${NODE_ADDR}" --prometheus-port "${METRICS_PORT}" \
+    --decode "http://${DECODE_0_ADDR}:${DECODE_0_HTTP_PORT}" --host 127.0.0.1 \
+    --port "${FRONTEND_PORT}" --prometheus-host 127.0.0.1 --prometheus-port "${METRICS_PORT}" \
     --worker-startup-check-interval 1 --worker-startup-timeout-secs 300
 }
 
+front() { scratch && XDG_DATA_HOME=$SCRATCH exec caddy run --config "$RUN/secrets/$GROUP.json"; } # asks for the key
+
 case $1 in
-  prefill | decode | frontend) find_rank; "$1" ;;
-  *) echo "usage: $0 (the job), or inside it $0 prefill | decode | frontend" >&2 && exit 2 ;;
+  prefill | decode | frontend | front) find_rank; "$1" ;;
+  *) echo "usage: $0 (the job), or inside it $0 prefill | decode | frontend | front" >&2 && exit 2 ;;
 esac
 
