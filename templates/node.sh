@@ -1,17 +1,14 @@
 #!/bin/bash
-# What a job learns about a node, and does there beside its processes. `sgl-launch job run` starts it once on
-# every node (as one step, or here), reads its lines, which begin with MARK, and tells it what to do on its
-# standard input:
+# What a job learns about a node, and does there beside its processes. `sgl-launch job run` starts it once on every
+# node (as one step, or here), reads its lines, which begin with MARK, and gives it orders on its standard input:
 #
 #     stop GROUP, kill GROUP    TERM or KILL to every process of a worker group (or service) on this node
 #     ping                      answer
-#     claim BASE ...            lock these blocks of ports on this node for the job's life, in place of those before;
-#                               the answer is "claimed" or "taken"
+#     claim BASE ...            lock these blocks of ports for the job's life, in place of those before: "claimed" or "taken"
 #     alive                     go on
 #     end                       remove the job's scratch folder and containers, and exit
 #
-# End of input, or 20 s without an order (3 s once Slurm ends the job), means that the supervisor is gone or cannot be
-# reached: then all of the job's processes here are ended first.
+# At the end of input, or without an order for 20 s (3 s once Slurm ends the job), it ends the job's processes here first.
 #
 #     bash -c "$(cat node.sh)" node MARK RUN_FOLDER SCRATCH_NAME ENGINE_PROCESSES SWEEP
 set -uo pipefail
