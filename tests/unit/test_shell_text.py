@@ -136,7 +136,7 @@ def test_numbers_are_numbers_elsewhere() -> None:
         ("env: {A: '~/x'}", "env.A"),
         ("env: {A: '$(nproc)'}", "env.A"),
         ("frontend: {env: {A: '`id`'}}", "frontend.env.A"),
-        ("frontend: {args: {x: '$HOME/x'}}", "frontend.args.x"),
+        ("frontend: {args: {namespace: '$HOME/x'}}", "frontend.args.namespace"),
         ("aggregated: {args: {chat-template: '~/t.jinja'}}", "aggregated.args.chat-template"),
     ],
 )

@@ -141,7 +141,7 @@ def test_left_out_of_the_environment(name: str) -> None:
      "PATH", "CUDA_VISIBLE_DEVICES", "SGLANG_X", "NCCL_DEBUG", "LAUNCHER", "GPUS_PER_NODE"],
 )  # fmt: skip
 def test_kept_in_the_environment(name: str) -> None:
-    assert base_env({name: "1"}, []) == {name: "1", "SLURM_EXPORT_ENV": "ALL"}
+    assert base_env({name: "1", "DYN_LOG": "warn"}, []) == {name: "1", "SLURM_EXPORT_ENV": "ALL", "DYN_LOG": "warn"}
 
 
 def test_secrets_are_files_of_this_user_alone(folder: Path) -> None:
