@@ -69,8 +69,8 @@ def given_versions(config: Config) -> Given:
 
 
 def judge(program: Program, version: str) -> Judge:
-    """By the version's own catalogue; a version of two numbers is the last release of that series. Where nobody says the
-    version it is the newest, and for Dynamo's programs an error is what every version calls one.
+    """By the version's own catalogue; a version of two numbers is the last release of that series. Where nobody says
+    the version it is the newest, and for Dynamo's programs an error is what every version calls one.
 
     Raises CatalogError for a text that is no version.
     """

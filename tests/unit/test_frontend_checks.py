@@ -41,7 +41,8 @@ def test_what_is_found(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "dynamo_version: 1.4.2\nfrontend: {router_mode: least-loaded, args: {no-router-kv-events: true, router-temperature: 0.5}}\n",
+        "dynamo_version: 1.4.2\n"
+        "frontend: {router_mode: least-loaded, args: {no-router-kv-events: true, router-temperature: 0.5}}\n",
         "engine: sglang\nfrontend: {router_mode: round-robin, args: {cache-threshold: 0.5}}\n",
         "engine: sglang\nfrontend: {router_mode: cache_aware}\n",
     ],
