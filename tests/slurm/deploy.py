@@ -233,10 +233,10 @@ def program(process: Process | None) -> str:
 
 
 def scratch_folders(cluster: Cluster) -> list[str]:
-    """Scratch folders of jobs that are still on some node."""
+    """Scratch folders of jobs that are still on some node; what compilers keep stays there."""
     found = []
     for node in cluster.hosts:
-        listed = cluster.run("ls -d /tmp/sgl-launch* 2>/dev/null", node, cwd="/").stdout
+        listed = cluster.run("ls -d /tmp/sgl-launch* 2>/dev/null | grep -v /sgl-launch-kernels-", node, cwd="/").stdout
         found += [f"{node}:{line}" for line in listed.split()]
     return found
 
