@@ -109,7 +109,8 @@ class Addresses:
         new.write_text("".join(lines), encoding="utf-8")
         new.replace(self._run.path / "hosts")
         self._run.write_json("placement.json", self._placement())
-        self._run.write_json("targets.json", file_sd(self.deployment, self._job_id))
+        if not self._plan.only_kernels:
+            self._run.write_json("targets.json", file_sd(self.deployment, self._job_id))
 
     def _placement(self) -> dict[str, object]:
         plan = self._plan

@@ -79,7 +79,8 @@ def test_a_job_of_two_partitions(launcher: Launcher) -> None:
 
 def test_the_shipped_config(launcher: Launcher) -> None:
     """configs/hetero.yaml with the mocker in SGLang's place, until it is warm."""
-    run = launcher.start("configs/hetero.yaml", sets=REHEARSAL, wait="warm")
+    kinds = ("prefill.slurm.partition=h100", "decode.slurm.partition=h200")
+    run = launcher.start("configs/hetero.yaml", sets=(*REHEARSAL, *kinds), wait="warm")
     assert heads(run) == {"prefill-0": PREFILL, "decode-0": ["n001", "n002", "n003", "n004"]}
     assert [c["Partition"] for c in components(run)] == ["h100", "h200"]
     run.chat("n004")
