@@ -459,3 +459,11 @@ def test_every_error_shape_is_one_line(body: bytes, said: str) -> None:
 def test_an_empty_404_is_explained() -> None:
     assert "no model is served there" in http_error(404, b"", "/x")
     assert error_text({"error": "plain"}) == "plain"
+
+
+def test_names_are_those_of_the_catalogue() -> None:
+    """The sweep has a table of its own, since it must not need the launcher: no rename is in one of the two alone."""
+    from launcher.catalog.renames import renames
+
+    known = {name for names in NAMES.values() for name in names}
+    assert [r.old for r in renames().values() if known & set(r.becomes) and r.old not in known] == []

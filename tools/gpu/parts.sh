@@ -5,8 +5,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-work=$1
-out=$2
+work=${1:?usage: parts.sh WORK OUT}
+out=${2:?usage: parts.sh WORK OUT}
 python=${PYTHON:-$root/.venv/bin/python}
 mkdir -p "$work/wheels" "$out"
 tags=(--no-deps --only-binary=:all: --python-version 3.12 --implementation cp --abi cp312 --abi abi3 --abi none --platform any)

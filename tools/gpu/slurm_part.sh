@@ -2,7 +2,7 @@
 # Collects this machine's Slurm, munge and iproute2 with the libraries that they need, for a machine without a network.
 # usage: slurm_part.sh OUT     writes OUT/slurm.tgz; unpack it there with: tar xzf slurm.tgz -C / --skip-old-files && ldconfig
 set -euo pipefail
-out=$1
+out=${1:?usage: slurm_part.sh OUT}
 mkdir -p "$out"
 packages=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libmunge2 iproute2)
 list=$(mktemp)
