@@ -215,7 +215,7 @@ def test_an_error_shows_no_key(tmp_path: Path) -> None:
 
 def test_several_frontends_are_called_with_the_jobs_certificate(tmp_path: Path) -> None:
     keys = make_keys(tmp_path / "secrets", True)
-    make_certificates(tmp_path / "secrets", [], "user", False)
+    make_certificates(tmp_path / "secrets", [], "user")
     port, gate, frontend = free_ports(3)
     folder, at = str(tmp_path / "secrets"), f"127.0.0.1:{gate}"
     address = Address((f"127.0.0.1:{port}",), (at, at), DYNAMO, keys, job_keys=folder)

@@ -299,7 +299,7 @@ def test_it_is_understood(command: str) -> None:
         found = cli.get_command(context, words[1])
         assert found is not None, words[1]
         if len(words) > 2:
-            files = {"my-dsr1.yaml": "configs/dsr1.yaml"}
+            files = {"my-dsr1.yaml": "configs/dsr1.yaml", "grid.yaml": "configs/local.yaml"}
             found.make_context(words[1], [files.get(w, w) for w in words[2:]], parent=context)
 
 

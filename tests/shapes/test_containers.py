@@ -6,7 +6,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,15 @@ def containers(launcher: Launcher, state: str = "json") -> dict[str, dict[str, o
     return {p.stem: json.loads(p.read_text()) for p in (launcher.folder / "docker").glob(f"*.{state}")}
 
 
+def caches(run: Run, mounts: Sequence[str]) -> Sequence[str]:
+    """The mounts, if they are the node's folder of what compilers keep and that of the archives, at the same paths."""
+    node, archives = (mount.split(":") for mount in mounts)
+    assert node == [node[0]] * 2
+    assert re.fullmatch(r"/tmp/sgl-launch-kernels-\d+/[0-9a-f]+", node[0]), mounts
+    assert archives == [str(run.path.parent / f"kernels_{os.geteuid()}")] * 2
+    return mounts
+
+
 def test_docker(contained: Launcher) -> None:
     run = start(contained, "docker")
     found = containers(contained)
@@ -67,7 +76,9 @@ def test_docker(contained: Launcher) -> None:
         assert plain == ["all", "host", "host", "10G"]
         assert flags["--ulimit"] == ["memlock=-1", "stack=67108864", "nofile=65536:65536"]
         assert flags["--cap-add"] == "CAP_SYS_PTRACE"
-        assert flags["--volume"] == ["/models/a b:/model:ro", f"{run.path}:{run.path}"]
+        volumes = flags["--volume"]
+        assert isinstance(volumes, list)
+        assert volumes == ["/models/a b:/model:ro", f"{run.path}:{run.path}", *caches(run, volumes[2:])]
         assert "HF_TOKEN" in one["env"]
         assert SECRET not in str(one["argv"])
         assert "PYTHONPATH" not in one["env"]  # type: ignore[operator]
@@ -95,7 +106,10 @@ def test_apptainer(contained: Launcher) -> None:
     run = start(contained, "apptainer")
     calls = (contained.folder / "apptainer").read_text()
     mounts = f"--bind /models/a b:/model:ro --bind {run.path}:{run.path}"
-    assert calls.count(f"--nv {mounts} sglang:1 bash {run.path}/job.sh") == 3
+    found = re.findall(rf"--nv {re.escape(mounts)} --bind (\S+) --bind (\S+) sglang:1 bash {run.path}/job.sh", calls)
+    assert len(found) >= 3, calls
+    for two in found:
+        caches(run, two)
     assert SECRET not in calls
     (worker,) = [p for p in contained.processes(run.job) if "prefill" in p.argv]
     env = Path(f"/proc/{worker.pid}/environ").read_text().split("\0")
@@ -120,6 +134,8 @@ def test_pyxis(slurm: SlurmLauncher, cluster: Cluster) -> None:
         (worker,) = [p for p in cluster.processes(node) if "sglang.launch_server" in p.argv and group in p.argv]
         env = environ(cluster, node, worker)
         assert env["FAKE_PYXIS_CONTAINER_IMAGE"] == "/i.sqsh"
-        assert env["FAKE_PYXIS_CONTAINER_MOUNTS"] == f"/models/a:/model,{run.path}:{run.path}"
+        first, second, *others = env["FAKE_PYXIS_CONTAINER_MOUNTS"].split(",")
+        assert (first, second) == ("/models/a:/model", f"{run.path}:{run.path}")
+        caches(run, others)
     assert slurm("cancel", str(run.path)).returncode == 0
     check_nothing_left(cluster)

@@ -57,13 +57,13 @@ def test_nodes_of_two_kinds() -> None:
     }
     keys = ("roles", "first", "nodes", "gpus_per_node")
     kinds = [(*(c[key] for key in keys), c["slurm"]["partition"]) for c in found["components"]]
-    assert kinds == [(["prefill"], 0, 2, 8, "h100"), (["decode"], 2, 4, 4, "h200")]
+    assert kinds == [(["prefill"], 0, 2, 8, "<H100 nodes>"), (["decode"], 2, 4, 4, "<H200 nodes>")]
     assert (found["services"]["nats"]["node"], found["frontend"]["node"]) == (0, 0)
     # the nodes of each component are asked for as dsr1.yaml asks for all, but for what differs
     script = render(make_plan(*load_config(str(ROOT / "configs" / "hetero.yaml"), sites=())))
     first, _, second = script.partition("#SBATCH hetjob\n")
-    assert "#SBATCH --partition=h100\n" in first
-    assert "#SBATCH --partition=h200\n" in second
+    assert "#SBATCH '--partition=<H100 nodes>'\n" in first
+    assert "#SBATCH '--partition=<H200 nodes>'\n" in second
     assert script.count("#SBATCH --exclusive\n") == 2
     assert script.count("#SBATCH --time=04:00:00\n") == 1
     bare = ("container.runtime=none", "container.image=null")

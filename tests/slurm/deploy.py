@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,13 +65,13 @@ class Launcher:
     folder: Path
     program: Path = SGL_LAUNCH
 
-    def __call__(self, *words: str, timeout: float = 60) -> CompletedProcess[str]:
+    def __call__(self, *words: str, timeout: float = 60, env: Mapping[str, str] | None = None) -> CompletedProcess[str]:
         site = self.folder / "site.yaml"  # so that this machine's own is not read
         site.write_text("runs: runs\n")
         return self.cluster.run(
             [str(self.program), *words],
             cwd=self.folder,
-            env={"SGL_LAUNCH_SITE": str(site)},
+            env={"SGL_LAUNCH_SITE": str(site), **(env or {})},
             timeout=timeout,
         )
 

@@ -69,7 +69,8 @@ def installed(folder: Path) -> Path:
         program = folder / "bin" / name
         program.write_text(f"#!{folder}/bin/python\nimport sys\nfrom {module}\nsys.exit(main())\n")
         program.chmod(0o755)
-    (folder / "bin" / "nats-server").symlink_to(Path(sys.executable).with_name("nats-server"))
+    for name in ("nats-server", "caddy"):
+        (folder / "bin" / name).symlink_to(Path(sys.executable).with_name(name))
     return folder / "bin"
 
 

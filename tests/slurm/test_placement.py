@@ -48,6 +48,7 @@ def ports_of(run: Run) -> set[tuple[str, int]]:
 def planned_ports(run: Run, prefill_head: str, decode_head: str) -> set[tuple[str, int]]:
     """What should listen: the mocker uses none of the ports that are for SGLang's own servers."""
     services = {(prefill_head, run.port(what)) for what in ("nats", "etcd", "frontend")}
+    services.add((prefill_head, run.port("frontend") - 1))  # the metrics of the one behind the front
     used = ("dist_init", "system", "rpc")
     prefill = {(prefill_head, run.port(what, "prefill-0")) for what in (*used, "bootstrap")}
     return services | prefill | {(decode_head, run.port(what, "decode-0")) for what in used}

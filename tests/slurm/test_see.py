@@ -106,7 +106,7 @@ def test_why_a_job_waits(cluster: Cluster, tmp_path: Path) -> None:
         run = launcher.start(launcher.write(small()), wait=None, sbatch=["--begin=now+1hour"])
         shown = launcher("status", str(run.path)).stdout
         # it waits for its time, and for the nodes that the deployment of the tests above holds
-        assert re.search(r"PENDING \((BeginTime|Resources|Priority)\)", shown), shown
+        assert re.search(r"^waiting for nodes: .* \((BeginTime|Resources|Priority)\)$", shown, re.M), shown
         assert re.search(r"^expected start: (in about|at any moment)", shown, re.M)
         launcher("cancel", str(run.path))
 
@@ -175,7 +175,7 @@ def test_preflight_says_why_it_waits_and_gives_up(cluster: Cluster) -> None:
         config = launcher.write(small(prefill=(1, 8), decode=(1, 8)))
         done = launcher("preflight", config, "--set", "slurm.nodelist=n[001-002]", "--timeout", "3")
         assert done.returncode == 1, done.stdout + done.stderr
-        assert re.search(r"^ +queued +(Resources|Priority|None)$", done.stderr, re.M), done.stderr
+        assert re.search(r"^ +queued +\S.* \((Resources|Priority|None)\)$", done.stderr, re.M), done.stderr
         assert re.search(r"Slurm gave no nodes within 3 s: job \d+ waits for \w+, and is cancelled$", done.stderr, re.M)
     assert cluster.unfinished_jobs() == [holder]
     cluster.cancel(holder)

@@ -24,10 +24,12 @@ def test_every_worker_is_met_at_every_size(cluster: Cluster, folder: Path) -> No
     for size in report["sizes"]:
         assert size["not_met"] == []
         assert {w["name"] for w in size["workers"] if w["rounds"] > 0} == NAMES, size
+    printed = launcher("endpoint", str(run.job), "--env").stdout.splitlines()
+    given = dict(line.removeprefix("export ").split("=", 1) for line in printed if line.startswith("export "))
     # again, by hand, as the 2025 script was called: by the head prefill node's address
     endpoint = json.loads((run.path / "endpoint.json").read_text())["url"]
     sizes = ["--prompt-tokens", "32", "--concurrency", "4", "--output-tokens", "4"]
-    again = launcher("warmup", endpoint.removeprefix("http://"), *sizes, "--json", timeout=90)
+    again = launcher("warmup", endpoint.removeprefix("http://"), *sizes, "--json", timeout=90, env=given)
     assert again.returncode == 0, again.stdout + again.stderr
     assert json.loads(again.stdout)["verdict"] == "warm"
     assert launcher("cancel", str(run.job)).returncode == 0

@@ -160,9 +160,9 @@ def test_a_module_that_pythonpath_hides_is_not_called_a_mistake_of_ours(tmp_path
     assert "please report" not in done.stderr
 
 
-@pytest.mark.parametrize("folder", ["/tmp/runs", "/dev/shm", "/tmp/../var/tmp/x"])
-def test_run_folders_that_each_node_has_of_its_own(folder: str, cli: Cli) -> None:
-    Path("c.yaml").write_text(f"{BASE}runs: {folder}\n")
+@pytest.mark.parametrize("runs", ["/tmp/runs", "/dev/shm", "/tmp/../var/tmp/x"])
+def test_run_folders_that_each_node_has_of_its_own(runs: str, cli: Cli) -> None:
+    Path("c.yaml").write_text(f"{BASE}runs: {runs}\n")
     assert "choose a folder that every node sees" in cli("check", "c.yaml", "--no-slurm").out
     assert "every node sees" not in cli("check", "c.yaml", "--no-slurm", "--cluster", "local").out
 
