@@ -52,6 +52,8 @@ class Part:
     env: Callable[[], Mapping[str, str]]
     before_restart: Callable[[Part], Awaitable[None]] | None = None
     after_restart: Callable[[Part], Awaitable[None]] | None = None
+    meanwhile: Callable[[Part], Awaitable[None]] | None = None
+    """What is done at once where a restart has to wait."""
     step: Step | None = None
     restarts: int = 0
     in_service: asyncio.Event = field(default_factory=asyncio.Event)
@@ -124,6 +126,8 @@ class Part:
                 pause = window.note(time.monotonic())
                 self.job.journal.event(self.name, "restarting", f"{why}, restart {self.restarts}")
                 self.job.journal.say(f"{self.name}: {why}; restart {self.restarts}, the others go on serving")
+                if pause and self.meanwhile is not None:
+                    await asyncio.wait([asyncio.ensure_future(self.meanwhile(self))], timeout=FORCE)
                 if self.before_restart is not None:
                     await self.before_restart(self)
             if await self.job.is_ending(pause):

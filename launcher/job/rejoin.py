@@ -33,12 +33,8 @@ async def bring_back(
         await wait_healthy([group], deployment.health, begin + timeout, journal)
         worker = Worker(role, name)
     else:
-        known = {int(e.detail, 16) for e in journal.events if (e.stage, e.state) == (name, "registered")}
         registry = Registry(deployment)
-        # without etcd, which may be away for a moment, its lease ends by itself
-        with contextlib.suppress(Exception):
-            if await registry.forget(group.rpc, known):
-                journal.event(name, "deregistered")
+        await take_off(deployment, name, journal)
         found = [registration async for _, registration in registry.arrivals([group], begin + timeout)]
         if not found:
             raise WorkError(f"{name} was started again but has not registered")
@@ -60,3 +56,13 @@ async def bring_back(
             journal.event(name, "not warm", why)
             journal.say(f"{name} answers but is not warm: {why}")
     journal.say(f"{name} serves again ({time.monotonic() - begin:.1f} s)")
+
+
+async def take_off(deployment: Deployment, name: str, journal: Journal) -> None:
+    """Take a dead worker of Dynamo off etcd's list, so that the frontends send it nothing more. Without etcd, which may
+    be away for a moment, its lease ends by itself."""
+    known = {int(e.detail, 16) for e in journal.events if (e.stage, e.state) == (name, "registered")}
+    address = next(g.rpc for g in deployment.groups if g.name == name)
+    with contextlib.suppress(Exception):
+        if await Registry(deployment).forget(address, known):
+            journal.event(name, "deregistered")

@@ -19,7 +19,7 @@ from launcher.job.liveness import watch
 from launcher.job.lost import GRACE, watch_registrations
 from launcher.job.part import Part
 from launcher.job.ready import prove_at, wait_for_answer, wait_until_ready
-from launcher.job.rejoin import bring_back
+from launcher.job.rejoin import bring_back, take_off
 from launcher.job.services import wait_for_services
 from launcher.job.warm import sweep_all
 from launcher.kernels import stage as kernels
@@ -205,7 +205,7 @@ class Stages:
         self._start(
             Part(
                 self.job, group.name, "worker", group.role, group.nodes, tuple(r.gpus for r in group.ranks),
-                lambda: ports, self._move if spare else None, self._worker_back,
+                lambda: ports, self._move if spare else None, self._worker_back, self._worker_gone,
             )
         )  # fmt: skip
 
@@ -281,6 +281,10 @@ class Stages:
     async def _worker_back(self, part: Part) -> None:
         warm = self.run if self.config.warmup.requests.enabled and self.journal.stage == "serve" else None
         await bring_back(self.addresses.deployment, part.name, self.config.timeouts.ready, self.journal, warm)
+
+    async def _worker_gone(self, part: Part) -> None:
+        if self.addresses.deployment.health is None:
+            await take_off(self.addresses.deployment, part.name, self.journal)
 
     async def _frontend_back(self, part: Part) -> None:
         number = next(n for n, f in enumerate(self.plan.frontends) if f.name == part.name)

@@ -47,6 +47,7 @@ class World:
         self.on_start: Callable[[str], None] = lambda _: None
         self.requeued: list[str] = []
         self.brought_back: list[str] = []
+        self.taken_off: list[tuple[str, float]] = []
         self.back: Callable[[str], Awaitable[None]] = self._back
         self.stopped_at = -1.0
         self.started_by_then = 0
@@ -171,6 +172,9 @@ def _replace(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
         await world.back(name)
         world.brought_back.append(name)
 
+    async def taken_off(deployment: Any, name: str, *_: Any) -> None:
+        world.taken_off.append((name, asyncio.get_running_loop().time()))
+
     async def prepared(*_: Any) -> kernels.Prepared:
         await world.gate("kernels")
         return kernels.Prepared()
@@ -203,6 +207,7 @@ def _replace(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
         (stages, "bring_back", back),
         (stages, "find_caddy", lambda path: None),
         (stages, "wait_for_answer", nothing),
+        (stages, "take_off", taken_off),
         (stages, "prove_at", nothing),
         (stages, "watch", forever),
         (stages, "watch_registrations", forever),

@@ -39,6 +39,23 @@ def test_pauses_between_restarts(play: Play, cluster: str) -> None:
     assert pauses == pytest.approx([0, 1, 2, 4, 8, 16, 32, 60, 60, 60], abs=0.001)
 
 
+def test_one_that_waits_for_its_restart_is_off_the_list_at_once(play: Play) -> None:
+    ends: list[float] = []
+
+    async def does(world: World) -> None:
+        await served(world)
+        for count in range(3):
+            world.step("decode-0").end(1)
+            ends.append(asyncio.get_running_loop().time())
+            while world.part("decode-0").restarts == count or world.step("decode-0").ended.done():
+                await asyncio.sleep(SOON)
+        world.signal()
+
+    world = play(World(), does, f"{CONFIG}on_failure: {{max_restarts: 100, window: 5000}}\n", cluster="local")
+    # the first has no pause: it is taken off when it is brought back
+    assert [at for _, at in world.taken_off] == pytest.approx(ends[1:], abs=0.1)
+
+
 @pytest.mark.parametrize(("most", "restarts"), [(0, 0), (1, 1), (3, 3)])
 def test_more_restarts_than_allowed(play: Play, most: int, restarts: int) -> None:
     async def does(world: World) -> None:
