@@ -9,6 +9,7 @@
 # make setup   .venv with what requirements.lock names; quick when nothing changed
 # make sglang-cpu   real SGLang, Dynamo and NIXL on the CPU (3.7 GB, .venv-sglang)
 # make bench-sweep  is the request sweep right? Against a server of known speed, and against chance; 6 minutes
+# make bench-service  streams over jobs that hand over to each other on a real Slurm cluster; 7 minutes
 # make dynamo-serve a real ai-dynamo 0.3.2 (301 MB, .venv-dynamo-032) started by `dynamo serve`
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 UNIT := tests/unit tests/convert tests/catalog tests/check tests/kernels
 
-.PHONY: demo-newest soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep golden clean
+.PHONY: demo-newest soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep bench-service golden clean
 
 setup: $(VENV)/.ready
 
@@ -106,6 +107,10 @@ bench: setup
 
 bench-sweep: setup
 	$(BIN)/python benchmarks/sweep.py
+
+bench-service: setup
+	@tests/install.sh
+	$(BIN)/python benchmarks/service.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(LATEST) .venv-lock runs dist build .slurm-test

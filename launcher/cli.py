@@ -17,6 +17,8 @@ COMMANDS = {
     "init": "Write a first site file or config, from what this cluster has.",
     "configs": "List the configs that ship, with what each was run on.",
     "submit": "Start a deployment, on Slurm or on this machine.",
+    "serve": "Serve past the walltime: a chain of jobs under one name.",
+    "gateway": "Answer at one address for services, whichever job serves now.",
     "plan": "Show who would run where, before anything is queued.",
     "check": "Report every problem in a config before it is queued.",
     "preflight": "Check that the nodes have what a config needs.",
@@ -46,7 +48,12 @@ COMMANDS = {
 }
 MEASURED = ("bench", "compare", "eval", "metrics", "profile", "sweep", "top")  # in launcher.measure
 HIDDEN = {"job": "What a job's script calls."}
-HOMES = {**dict.fromkeys(("init", "configs"), "begin"), **dict.fromkeys(MEASURED, "measure.commands")}
+SERVICES = ("serve", "gateway", "cancel", "endpoint")  # in launcher.service
+HOMES = {
+    **dict.fromkeys(("init", "configs"), "begin"),
+    **dict.fromkeys(MEASURED, "measure.commands"),
+    **dict.fromkeys(SERVICES, "service.commands"),
+}
 
 
 class Lazy(click.Group):

@@ -104,3 +104,16 @@ class Security(Part):
         default="open",
         description="TLS with the job's certificates on Dynamo's TCP request plane too. Needs Dynamo 1.5 or newer.",
     )
+
+
+class Service(Part):
+    """A chain of jobs under one name (`sgl-launch serve`)."""
+
+    until: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="When the service ends, in seconds since the epoch; `serve --for` sets it."
+    )
+    lead: Seconds | None = Field(
+        default=None,
+        description="Seconds before a job's end at which the next one may start. When not given: twice the time that "
+        "this one took to become warm, and two minutes.",
+    )

@@ -22,7 +22,7 @@ from launcher.config.fields import (
     at_keys,
     no_lines,
 )
-from launcher.config.running import LogFiles, OnFailure, Part, Security
+from launcher.config.running import LogFiles, OnFailure, Part, Security, Service
 
 
 def _no_slurm(value: Any) -> Any:
@@ -308,6 +308,7 @@ class Config(Part):
     frontend: Frontend = Field(default_factory=Frontend)
     services: Services = Field(default_factory=Services)
     security: Security = Field(default_factory=Security)
+    service: Service = Field(default_factory=Service)
     on_failure: OnFailure = Field(default_factory=OnFailure)
     spare_nodes: Annotated[int, Field(ge=0, le=64)] = Field(
         default=0,

@@ -10,17 +10,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from launcher.front.keys import Keys
 
 DIRECT = "/frontend-{}"  # the path before which the owner reaches one frontend of several, by its turn
 NAMED = "unix/{env.XDG_DATA_HOME}/named-keys.sock"  # who knows the further keys (launcher.front.named)
+ADMIN = "unix/{env.XDG_DATA_HOME}/admin.sock|0600"  # where it tells this user alone how many requests run
+DOOR = "next"  # while next.open is in its folder, clients' requests go to next.sock: on to a service's next job
 SERVER_NAME = "sgl-launch"  # what the job's certificates say (launcher.job.keys)
 
 # Seconds. A frontend that does not take a connection is passed over at once, one that does not answer /live after
 # `_LIVE`; without another one, a request waits for `_RETRY` for a frontend that is being started again.
-_DIAL, _LIVE, _EVERY, _AWAY, _RETRY = 3, 2, 1, 5, 5
+_DIAL, _LIVE, _EVERY, _AWAY, _RETRY, _DOOR = 3, 2, 1, 5, 5, 10
 _HEADERS, _IDLE = 15, 300  # for a client's request line and headers; between two requests of a connection
+_COME_AGAIN = 10  # for a client that nobody serves now
 _CONNECTIONS = 1024  # that are kept open to each frontend
 
 
@@ -59,12 +63,13 @@ class Gate:
     job_keys: str
 
 
-def config(address: Address | None, gate: Gate | None, grace: float) -> str:
-    """The config of one Caddy. At its end running requests get `grace` seconds."""
+def config(address: Address | None, gate: Gate | None, grace: float, told: bool = False) -> str:
+    """The config of one Caddy. At its end running requests get `grace` seconds. `told`: it is a service's, and hands
+    requests on while DOOR is there."""
     servers: dict[str, Any] = {}
     certificates: list[dict[str, Any]] = []
     if address is not None:
-        servers["front"] = _server(address.listen, _routes(address))
+        servers["front"] = _server(address.listen, _routes(address, told))
         if address.tls is not None:
             servers["front"]["tls_connection_policies"] = [_policy("front")]
             certificates.append(_files(address.tls, "front"))
@@ -78,8 +83,54 @@ def config(address: Address | None, gate: Gate | None, grace: float) -> str:
     apps: dict[str, Any] = {"http": {"grace_period": f"{grace:g}s", "servers": servers}}
     if certificates:
         apps["tls"] = {"certificates": {"load_files": certificates}}
-    made = {"admin": {"disabled": True, "config": {"persist": False}}, "logging": _logging(), "apps": apps}
+    admin = {"listen": ADMIN} if told else {"disabled": True}
+    made = {"admin": {**admin, "config": {"persist": False}}, "logging": _logging(), "apps": apps}
     return json.dumps(made, indent=1) + "\n"
+
+
+def door(socket: str, url: str, ca: str | None) -> str:
+    """The config of a Caddy at the path `socket` that hands every request on to another deployment's address `url`,
+    which asks for the keys itself. `ca` is the file of its own authority."""
+    parts = urlsplit(url)
+    handler = _proxy([parts.netloc])
+    del handler["headers"]  # the keys go along
+    if parts.scheme == "https":
+        handler["transport"]["tls"] = {"ca": {"provider": "file", "pem_files": [ca]}} if ca else {}
+    server = _server([f"unix/{socket}|0600"], [{"handle": [handler]}])
+    server["errors"] = {"routes": [{"handle": [unavailable("the job that served does not answer")]}]}
+    del server["logs"]
+    apps = {"http": {"servers": {"door": server}}}
+    return json.dumps({"admin": {"disabled": True, "config": {"persist": False}}, "logging": _logging(), "apps": apps})
+
+
+def through(folder: str, name: str) -> dict[str, Any]:
+    """A route through the door `folder/NAME.sock`, while there is `folder/NAME.open`. Another door may take the path at
+    any time: each request opens a connection of its own, so that none meets one that is just being closed."""
+    handler = _proxy([f"unix/{folder}/{name}.sock"])
+    del handler["headers"]
+    handler["transport"]["keep_alive"] = {"enabled": False}
+    handler["load_balancing"]["try_duration"] = f"{_DOOR}s"
+    match = {"file": {"root": folder, "try_files": [f"/{name}.open"]}}  # it has to be a file that can be opened
+    return {"match": [match], "handle": [handler], "terminal": True}
+
+
+def unavailable(message: str) -> dict[str, Any]:
+    """An error that tells a client when to come again."""
+    made = refusal(503, message)
+    made["headers"]["Retry-After"] = [str(_COME_AGAIN)]
+    return made
+
+
+def client_upstreams(made: str) -> set[str]:
+    """What clients' requests go to in a config: HOST:PORT of frontends, and the door, if any."""
+    found, left = set(), list(json.loads(made)["apps"]["http"]["servers"]["front"]["routes"])
+    while left:
+        route = left.pop()
+        for handler in route["handle"]:
+            left += handler.get("routes", ())
+            if any("path" in match or "file" in match for match in route.get("match", ())):
+                found |= {one["dial"] for one in handler.get("upstreams", ())}
+    return found
 
 
 def _server(listen: Sequence[str], routes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -94,7 +145,7 @@ def _server(listen: Sequence[str], routes: list[dict[str, Any]]) -> dict[str, An
     }
 
 
-def _routes(address: Address) -> list[dict[str, Any]]:
+def _routes(address: Address, told: bool) -> list[dict[str, Any]]:
     """In order; the first that fits a request answers it."""
     # the job's own questions at intervals are no matter for the log
     routes: list[dict[str, Any]] = [{"match": [{"method": ["HEAD"], "path": ["/"]}], "handle": [_UNLOGGED, _NO_KEY]}]
@@ -108,12 +159,16 @@ def _routes(address: Address) -> list[dict[str, Any]]:
             routes.append({"match": [{**m, "path": [f"{path}/*"]} for m in admin], "handle": one})
     routes.append({"match": admin, "handle": [*_OWNER, proxy]})
     allowed = {"path": list(address.routes)}
+    passed_on = through("{env.XDG_DATA_HOME}", DOOR)
+    passed_on["match"] = [{**allowed, **passed_on["match"][0]}]
     if address.keys.endpoint is None:
+        routes += [passed_on] if told else []
         routes.append({"match": [allowed], "handle": [proxy]})
-        routes.append({"handle": [_refusal(403, "this path needs the job's admin key")]})
+        routes.append({"handle": [refusal(403, "this path needs the job's admin key")]})
         return [{**route, "terminal": True} for route in routes]
-    forbidden = _refusal(403, "this path is not part of the inference API: it needs the job's admin key")
+    forbidden = refusal(403, "this path is not part of the inference API: it needs the job's admin key")
     inner: list[dict[str, Any]] = [{"match": [allowed], "handle": [proxy], "terminal": True}, {"handle": [forbidden]}]
+    inner = [passed_on, *inner] if told else inner
     routes.append({"match": client, "handle": [_logged("job"), _subroute(inner)]})
     if address.named:
         other = {"header": {"Authorization": ["Bearer *"]}}
@@ -149,9 +204,9 @@ def _ask_named() -> dict[str, Any]:
     }
 
 
-def _refusal(status: int, message: str) -> dict[str, Any]:
+def refusal(status: int, message: str) -> dict[str, Any]:
     """An error as OpenAI's clients read it."""
-    kind = "authentication_error" if status == 401 else "permission_error"
+    kind = {401: "authentication_error", 404: "not_found_error", 503: "server_error"}.get(status, "permission_error")
     headers = {"Content-Type": ["application/json"]}
     if status == 401:
         headers["Www-Authenticate"] = ["Bearer"]
@@ -160,7 +215,7 @@ def _refusal(status: int, message: str) -> dict[str, Any]:
 
 
 _UNLOGGED = {"handler": "vars", "log_skip": True}
-_NO_KEY = _refusal(401, "a key is needed: Authorization: Bearer KEY")
+_NO_KEY = refusal(401, "a key is needed: Authorization: Bearer KEY")
 _OWNER = (_logged("admin"), _subroute([{"match": [{"path": ["*/live"]}], "handle": [_UNLOGGED]}]))
 
 

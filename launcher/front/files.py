@@ -35,9 +35,10 @@ class Fronts:
 
 
 def caddy_config(
-    fronts: Fronts, turn: int, security: Security, routes: tuple[str, ...], secrets: Path, keys: Keys, drain: float
-) -> str:
-    """The config of the front that is `turn` in the row. `drain` is in seconds. Pure."""
+    fronts: Fronts, turn: int, security: Security, routes: tuple[str, ...], secrets: Path, keys: Keys, drain: float,
+    told: bool = False,
+) -> str:  # fmt: skip
+    """The config of the front that is `turn` in the row. `drain` is in seconds; `told` is as for `config`. Pure."""
     address, gate = None, None
     behind = [f"127.0.0.1:{port}" for port in fronts.frontends]
     if fronts.gate is not None:
@@ -57,15 +58,16 @@ def caddy_config(
             tls=tls,
             job_keys=str(secrets) if gate is not None else None,
         )
-    return config(address, gate, drain)
+    return config(address, gate, drain, told and turn == 0)
 
 
 def write_configs(
-    fronts: Fronts, security: Security, routes: tuple[str, ...], secrets: Path, keys: Keys, drain: float
-) -> None:
+    fronts: Fronts, security: Security, routes: tuple[str, ...], secrets: Path, keys: Keys, drain: float,
+    told: bool = False,
+) -> None:  # fmt: skip
     """A file of the folder of secrets for each front, which this user alone can read."""
     for turn, name in enumerate(fronts.names):
-        text = caddy_config(fronts, turn, security, routes, secrets, keys, drain)
+        text = caddy_config(fronts, turn, security, routes, secrets, keys, drain, told)
         write_private(secrets / f"{name}.json", text)
 
 

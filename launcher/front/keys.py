@@ -23,15 +23,21 @@ class Keys:
 NO_KEYS = Keys()
 
 
-def make_keys(folder: Path, guarded: bool) -> Keys:
-    """Make 256-bit keys in `folder` (0700), each a file that this user alone can read from its first byte. Raises
-    FileExistsError when they are there already."""
+def make_keys(folder: Path, guarded: bool, shared: Path | None = None) -> Keys:
+    """Make 256-bit keys in `folder` (0700), each a file that this user alone can read from its first byte; those in the
+    folder `shared` are taken as they are. Raises FileExistsError when they are there already."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    keys = Keys(_new("sk-job-") if guarded else None, _new("sk-admin-"))
+    old = read_keys(shared) if shared else NO_KEYS
+    keys = Keys((old.endpoint or _new("sk-job-")) if guarded else None, old.admin or _new("sk-admin-"))
     for name, value in ((ENDPOINT, keys.endpoint), (ADMIN, keys.admin)):
         if value is not None:
             write_private(folder / name, value)
     return keys
+
+
+def service_folder(runs: Path, name: str) -> Path:
+    """The folder with the keys that all jobs of a service have alike."""
+    return runs / f"{name}.service"
 
 
 def read_keys(folder: Path) -> Keys:

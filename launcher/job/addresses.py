@@ -100,7 +100,8 @@ class Addresses:
         )
         routes = getattr(engine_for(config), "routes", OPENAI)
         secrets = self._run.path / "secrets"
-        write_configs(fronts, config.security, routes, secrets, self.keys, config.timeouts.drain)
+        told = config.service.until is not None
+        write_configs(fronts, config.security, routes, secrets, self.keys, config.timeouts.drain, told)
 
     def write(self) -> None:
         """The files hosts, placement.json and targets.json."""

@@ -13,7 +13,7 @@ from launcher.base.portnames import Offset
 from launcher.front.files import find_caddy
 from launcher.job import environment
 from launcher.job.child import Child
-from launcher.job.context import Job
+from launcher.job.context import Ending, Job
 from launcher.job.facts import stream_interface
 from launcher.job.liveness import watch
 from launcher.job.lost import GRACE, watch_registrations
@@ -109,10 +109,25 @@ class Stages:
                 await kernels.pack_back(self.job, self.nodes.compilers)
             self.journal.begin("serve")
             self.journal.say(f"serving at {self.addresses.deployment.endpoint}")
+            if config.service.until:
+                await self._keep_service()
             await asyncio.get_running_loop().create_future()
         finally:
             for task in watches:
                 task.cancel()
+
+    async def _keep_service(self) -> None:
+        """The service's own process beside this one; where it ends well, this job's part is done."""
+        words = [sys.executable, "-m", "launcher.service.link", str(self.run.path)]
+        while True:
+            child = Child(words, dict(os.environ), lambda data: self.journal.say(data.decode(errors="replace").strip()))
+            try:
+                if await child.ended == 0:
+                    return self.job.settle(Ending(0, self.config.timeouts.drain))
+            finally:
+                child.signal(15)
+                child.close()
+            await asyncio.sleep(5)
 
     async def _find_nodes(self) -> None:
         try:
@@ -153,11 +168,12 @@ class Stages:
             raise WorkError(f"{why}; see {self.run.path}/preflight.txt")
 
     def _make_keys(self) -> None:
-        from launcher.front.keys import make_keys
+        from launcher.front.keys import make_keys, service_folder
         from launcher.job.keys import make_certificates
 
         deployment, security, secrets = self.addresses.deployment, self.config.security, self.run.path / "secrets"
-        self.addresses.keys = make_keys(secrets, security.endpoint == "key")
+        shared = service_folder(self.run.path.parent, self.config.name) if self.config.service.until else None
+        self.addresses.keys = make_keys(secrets, security.endpoint == "key", shared)
         if deployment.secrets == secrets or security.tls == "job" or self.plan.fronts[0].gate:
             places = self.addresses.places([front.node for front in self.plan.fronts])
             names = [*deployment.service_hosts.values(), *(name for p in places for name in (p.address, p.host))]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from launcher.base.counting import counted
 from launcher.base.errors import InputError
+from launcher.front.keys import service_folder
 from launcher.run.folder import RunFolder, owned
 
 
@@ -69,14 +70,16 @@ def is_run(job: str, runs: Path) -> bool:
 
 
 def find_run(job: str | None, runs: Path) -> RunFolder:
-    """A run by folder, job id or name (the newest of that name); the newest run without one. A folder's path may be
-    someone else's. Raises InputError when there is none, naming the ones there are."""
+    """A run by folder, job id or name (the newest of that name; of a service's, the newest that answers); the newest
+    run without one. A folder's path may be someone else's. Raises InputError when there is none, naming those there
+    are."""
     if job and _is_run_folder(Path(job)):
         return RunFolder(Path(job).resolve())
     known = look_up(runs)
     matching = [r for r in known.runs if job is None or job in r.names]
     if matching:
-        return matching[-1]
+        service = job is not None and service_folder(runs, job).is_dir()
+        return next((r for r in reversed(matching) if service and r.endpoint()), matching[-1])
     note = f" ({known.note})" if known.note else ""
     if not known.runs:
         raise InputError(f"there are no runs in {runs}/{note}; give --runs, or a run folder's path")

@@ -82,12 +82,16 @@ class Front:
 
 
 @contextmanager
-def front(tmp_path: Path, guarded: bool = True, count: int = 1, named: bool = False) -> Iterator[Front]:
-    keys = make_keys(tmp_path / "secrets", guarded)
+def front(
+    tmp_path: Path, guarded: bool = True, count: int = 1, named: bool = False, told: bool = False,
+    keys: Keys | None = None,
+) -> Iterator[Front]:  # fmt: skip
+    made_here = make_keys(tmp_path / "secrets", guarded)
+    keys = keys or made_here
     port, *frontends = free_ports(1 + count)
     address = Address((f"127.0.0.1:{port}",), tuple(f"127.0.0.1:{p}" for p in frontends), DYNAMO, keys, named=named)
     file = tmp_path / "secrets" / "front.json"
-    file.write_text(config(address, None, 20))
+    file.write_text(config(address, None, 20, told))
     made = Front(tmp_path, keys, port, frontends, tmp_path / "log")
     with ExitStack() as stack:
         for one in frontends:

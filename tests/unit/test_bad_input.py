@@ -340,7 +340,7 @@ def test_wrong_set_that_is_not_text(cli: Cli) -> None:
         (["plan", "."], 2, "sgl-launch: .: can't be read: Is a directory"),
         (["plan"], 2, "Error: Missing argument 'CONFIG'."),
         (["plna", "c.yaml"], 2, "Error: there is no command 'plna'; did you mean 'plan'?"),
-        (["xyz"], 2, "Error: there is no command 'xyz'; commands: init, configs, submit, plan, "),
+        (["xyz"], 2, "Error: there is no command 'xyz'; commands: init, configs, submit, serve, "),
         (["plan", "c.yaml", "--jsn"], 2, "Error: No such option '--jsn'."),
         (["plan", "c.yaml", "--cluster", "slrum"], 2, "Error: Invalid value for '--cluster': 'slrum' is not one of "),
         (["submit", "c.yaml", "--cluster", "local", "--", "-x"], 2, "Error: options after -- are sbatch's, "),
