@@ -15,7 +15,7 @@ from launcher.base.errors import WorkError
 from launcher.base.files import data_path
 from launcher.job.child import Child, run_program
 from launcher.job.facts import Facts, FactsReader, check_distinct, choose_address
-from launcher.job.steps import Place, labelled, srun_words
+from launcher.job.steps import CANCELLED, Place, labelled, srun_words
 from launcher.plan.model import Plan
 
 SPARE_LIMIT = 20.0  # seconds that a node has to answer where another can take its place
@@ -181,6 +181,8 @@ class Nodes:
 
     def _why_missing(self, limit: float) -> str:
         said = [line for agent in self._agents for line in agent.said if "rror" in line or "not found" in line]
+        if any(CANCELLED.search(line) for line in said):  # and a TERM that came before this process could take it
+            return "the job was ended while its nodes were discovered: cancelled, or its time was over"
         tail = f": {'; '.join(dict.fromkeys(said[-3:]))}" if said else ""
         shown = first_few(self.left_out)
         return f"node discovery failed: no answer within {limit:.0f} s from {shown or 'this machine'}{tail}"

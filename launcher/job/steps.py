@@ -245,9 +245,9 @@ _NOT_BEGUN = re.compile(
     r"Unable to (contact|create|confirm)|[Cc]reat\w* (job )?step|contact slurm controller|Connection refused|timed out"
 )
 # ... unless it has answered: a node that is not to be had is an end of the step like others
-_REFUSED = re.compile(r"not available|launch")
+_REFUSED = re.compile(r"not available|launch|already completing")
 _NODE = re.compile(r"error: Node failure on (?P<host>[^ ,;]+)")
-_CANCELLED = re.compile(r"CANCELLED AT|Job step aborted|forcing job termination")
+CANCELLED = re.compile(r"CANCELLED AT|Job step aborted|forcing job termination|has expired|already completing")
 
 
 def how_ended(status: int, said: Sequence[str], rank_of: Mapping[int, int], places: Sequence[Place]) -> Ended:
@@ -255,7 +255,7 @@ def how_ended(status: int, said: Sequence[str], rank_of: Mapping[int, int], plac
 
     srun's own status is the highest of all tasks; the first one's is the cause.
     """
-    cancelled = any(_CANCELLED.search(line) for line in said)
+    cancelled = any(CANCELLED.search(line) for line in said)
     errors = [line.removeprefix("srun: ") for line in said if "rror" in line or "CANCELLED" in line]
     told = "; ".join(errors[:3])
     for line in said:

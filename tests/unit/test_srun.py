@@ -43,10 +43,13 @@ def test_how_a_step_ended(said: list[str], srun: int, status: int, host: str, ra
         "slurmstepd: error: *** STEP 7.3 ON n1 CANCELLED AT 2026-11-25T10:00:00 ***",
         "srun: Job step aborted: Waiting up to 32 seconds for job step to finish.",
         "srun: forcing job termination",
+        "srun: error: Slurm job 525 has expired.",
+        "srun: error: Unable to create step for job 7: Job/step already completing or completed",
     ],
 )
 def test_cancelled(line: str) -> None:
     assert how_ended(143, [line, "srun: error: n1: task 0: Terminated"], RANK_OF, PLACES).cancelled
+    assert not how_ended(1, [line], RANK_OF, PLACES).not_begun
     assert not how_ended(143, ["srun: error: n1: task 0: Terminated"], RANK_OF, PLACES).cancelled
 
 
