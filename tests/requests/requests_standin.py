@@ -34,6 +34,8 @@ class StandIn:
     """Extra wait of the first request at each (prefill worker, prompt length)."""
     cold_after: int = 0
     """Only from that many requests on."""
+    cold_below: int = 0
+    """Shorter prompts count as one length."""
     growing: float = 0.0
     """Extra wait of every request, times the number of requests before it."""
     never: tuple[int, ...] = ()
@@ -94,6 +96,8 @@ class StandIn:
             return web.Response(status=500, body=self.body)
         prefill, decode = self._choose(body, number)
         length = len(body["prompt"].split())
+        if length < self.cold_below:
+            length = 0
         self.seen[prefill, length] += 1
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)

@@ -106,9 +106,26 @@ def test_a_prompt_that_is_slow_after_the_sweep_is_named() -> None:
     assert report.verdict.state == "not steady"
     assert report.verdict.reasons[0].startswith("probe of ")
     assert "first token after 1.0" in report.verdict.reasons[0]
-    assert [p["slow"] for p in report.to_dict()["probes"]].count(True) >= 5
+    probes = report.to_dict()["probes"]
+    assert [p["slow"] for p in probes].count(True) >= 5
+    assert {p["round"] for p in probes} == {1, 2, 3}
     assert report.to_dict()["sizes"][0]["probe_ttft"] > 1.0
     assert "◇ probe" in plot_lines(report)[0]
+
+
+def test_a_prompt_that_was_slow_once_is_followed_by_a_round_that_proves_more() -> None:
+    """A server that compiles one thing for all short prompts, which the sweep had none of."""
+    report = sweep_of(StandIn(cold=1.0, cold_below=64))
+    assert report.verdict.warm, report.verdict
+    first, second = ([p for p in report.to_dict()["probes"] if p["round"] == turn] for turn in (1, 2))
+    slow = {p["prompt_tokens"] for p in first if p["slow"]}
+    assert len(slow) == 2  # one a prefill worker
+    assert slow <= {p["prompt_tokens"] for p in second}
+    assert len(second) == 22
+    assert not any(p["slow"] for p in second)
+    out = io.StringIO()
+    show(report, out)
+    assert "probe: 20 prompts as no size had them, 2 slow; 22 more, 0 slow" in " ".join(out.getvalue().split())
 
 
 def test_the_probe_sends_what_the_sweep_did_not() -> None:

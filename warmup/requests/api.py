@@ -13,7 +13,7 @@ from .clock import run as run_loop
 from .coverage import Coverage, Roster, Worker, make_roster
 from .limits import Limits
 from .outcome import Progress, SizeOutcome, SweepResult
-from .probe import PROBES, Probed, plan_probes, run_probes
+from .probe import PROBES, Probed, probe_until_quick
 from .prompts import Prompts
 from .report import Report
 from .rule import Rule
@@ -140,9 +140,9 @@ async def run_async(
         )
         probed: tuple[Probed, ...] = ()
         if result.stopped is None and not result.errors and options.probes:
-            probes = plan_probes(plan.sizes, limits, options.probes)
-            deadline = began + options.time_limit
-            probed = await run_probes(client, probes, result, coverage.roster, options.rule, deadline)
+            deadline, count = began + options.time_limit, options.probes
+            known = coverage.roster
+            probed = await probe_until_quick(client, plan.sizes, limits, count, result, known, options.rule, deadline)
             result.seconds = time.monotonic() - began
     unregistered = coverage.roster.unregistered if target.names_workers else ()
     return Report(

@@ -4,6 +4,9 @@ What a prompt of some length should take is read off the sweep's sizes on both s
 prompts scatter, and of twenty one may be slow by chance; so a prompt counts as slow only when it
 takes longer than ``Rule.probe`` allows and longer than chance explains, given how the requests of
 the steady rounds scattered. A cold kernel takes ten times as long or more.
+
+A prompt that was slow has warmed what it needed. So other prompts follow, and it once more, until a
+round of them is quick: that round is the proof, and what was slow before it is in the report.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from .sizes import Size
 from .steady import beyond_chance, scatter_of
 
 PROBES = 20
+ROUNDS = 3
 CACHED_SHARE = 0.3
 """Of the prompts, where there is a prefix cache."""
 OUTPUT = 8
@@ -49,6 +53,8 @@ class Probed:
     expected: float
     allowed: float
     counted: int | None = None
+    turn: int = 1
+    """The round of probes."""
 
     @property
     def slow(self) -> bool:
@@ -76,15 +82,17 @@ class Expectation:
         return max(self.rule.probe.allowed(expected), expected * self.chance)
 
 
-def plan_probes(sizes: Sequence[Size], limits: Limits, count: int = PROBES) -> tuple[Probe, ...]:
+def plan_probes(
+    sizes: Sequence[Size], limits: Limits, count: int = PROBES, before: Sequence[Probe] = ()
+) -> tuple[Probe, ...]:
     """Up to ``count`` prompts between one token and the sweep's longest, none of a length that the
-    sweep had; the cached ones with prefixes that it did not have either."""
+    sweep or the probes ``before`` had; the cached ones with prefixes that they did not have either."""
     longest = max((s.prompt_tokens for s in sizes), default=0)
     page = limits.page_size or 1
-    taken = {s.prompt_tokens for s in sizes}
+    taken = {*(s.prompt_tokens for s in sizes), *(p.prompt_tokens for p in before)}
     cached: list[Probe] = []
     if limits.prefix_cache is not False:
-        had = {s.cached_tokens for s in sizes}
+        had = {*(s.cached_tokens for s in sizes), *(p.cached_tokens for p in before)}
         for step, prefix in enumerate(_spaced(max(16, page), longest // 2, round(count * CACHED_SHARE), page, had)):
             length = prefix + 7 + 11 * step
             if length <= longest and length not in taken:
@@ -155,6 +163,7 @@ async def run_probes(
     roster: Roster,
     rule: Rule,
     deadline: float,
+    turn: int = 1,
 ) -> tuple[Probed, ...]:
     """Send the probes, one to each prefill worker at a time; failures go to ``result``.
 
@@ -177,7 +186,31 @@ async def run_probes(
             probe = wave[answer.index]
             took, allowed = expected.ttft(probe.prompt_tokens), expected.allowed(probe.prompt_tokens)
             size = nearest(probe, result.outcomes)
-            found.append(Probed(probe, size, answer.ttft, took, allowed, answer.prompt_tokens))
+            found.append(Probed(probe, size, answer.ttft, took, allowed, answer.prompt_tokens, turn))
+    return tuple(found)
+
+
+async def probe_until_quick(
+    client: Client,
+    sizes: Sequence[Size],
+    limits: Limits,
+    count: int,
+    result: SweepResult,
+    roster: Roster,
+    rule: Rule,
+    deadline: float,
+) -> tuple[Probed, ...]:
+    """All that was probed, in ``ROUNDS`` rounds at most: the last one is of ``count`` prompts that were new, and of
+    those that were slow before it."""
+    found: list[Probed] = []
+    slow: list[Probe] = []
+    for turn in range(1, ROUNDS + 1):
+        probes = (*slow, *plan_probes(sizes, limits, count, [p.probe for p in found]))
+        now = await run_probes(client, probes, result, roster, rule, deadline, turn)
+        found += now
+        slow = [p.probe for p in now if p.slow]
+        if not slow or result.stopped is not None or result.errors:
+            break
     return tuple(found)
 
 

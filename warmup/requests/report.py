@@ -22,7 +22,8 @@ are in seconds, lengths in tokens, null where a figure was not measured.
                     {"tolerance" (fraction), "floor"}}
     limits          what the sizes were computed from, as limits.Limits names it
     probes          list of {"prompt_tokens", "cached_tokens", "counted_prompt_tokens", "size" (the
-                    most like it), "ttft", "expected_ttft", "allowed_ttft", "slow"}
+                    most like it), "ttft", "expected_ttft", "allowed_ttft", "slow",
+                    "round"}
     sizes           list of {"size", "prompt_tokens", "cached_tokens", "concurrency",
                     "output_tokens" (of the longest answer), "ramp",
                     "counted_prompt_tokens", "state" ("warm" | "not steady" | "not met" | "failed"
@@ -108,6 +109,7 @@ class Report:
                     "expected_ttft": _short(p.expected),
                     "allowed_ttft": _short(p.allowed),
                     "slow": p.slow,
+                    "round": p.turn,
                 }
                 for p in self.probed
             ],

@@ -175,8 +175,12 @@ def _legend(sizes: list[Size], report: Report) -> list[str]:
     if any(s.levels for s in sizes):
         lines.append("at once 64..1: answers end in groups, so that every batch is met")
     if report.probed:
-        slow = sum(p.slow for p in report.probed)
-        lines.append(f"probe: {len(report.probed)} prompts as no size had them, {slow} slow; the slowest near a size")
+        rounds = ""
+        for turn in sorted({p.turn for p in report.probed}):
+            now = [p for p in report.probed if p.turn == turn]
+            rounds += f"; {len(now)} more, " if rounds else f"{len(now)} prompts as no size had them, "
+            rounds += f"{sum(p.slow for p in now)} slow"
+        lines.append(f"probe: {rounds}; the column has the slowest near a size")
     return lines
 
 

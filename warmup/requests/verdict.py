@@ -29,7 +29,7 @@ class Verdict:
 
 def judge(result: SweepResult, unregistered: Sequence[Worker] = (), probed: Sequence[Probed] = ()) -> Verdict:
     """Any error, and any worker that could not be met, is a failure. Time running out is not:
-    it is as not steady as figures that still move, or as a prompt after them that was slow."""
+    it is as not steady as figures that still move, or as a prompt in the last round of probes that was slow."""
     failures = [f"{error} ({_times(n)})" for error, n in result.errors.items()]
     more = len(failures) - SHOWN
     if more > 0:
@@ -57,7 +57,8 @@ def judge(result: SweepResult, unregistered: Sequence[Worker] = (), probed: Sequ
         open_points.insert(0, result.stopped)
         if result.not_run:
             open_points.append(f"not run: {_list([s.key for s in result.not_run])}")
-    open_points += [_probe_text(p) for p in probed if p.slow][:SHOWN]
+    last = max((p.turn for p in probed), default=0)
+    open_points += [_probe_text(p) for p in probed if p.slow and p.turn == last][:SHOWN]
     if open_points:
         return Verdict(NOT_STEADY, tuple(open_points))
     return Verdict(WARM)
