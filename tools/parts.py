@@ -22,7 +22,7 @@ from typing import Any
 REPO = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent  # of the venv
 PYTEST = (str(BIN / "pytest"), "--durations=25")
-TWO_WORKERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")  # in the order of tests/conftest.py
+WORKERS = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")  # in the order of tests/conftest.py
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ LINT = (
 # What starts processes gets a second try on a machine that is busy with something else. The drills have limits in
 # seconds, so they run alone.
 TESTS = (
-    Part("tests", (*PYTEST, *TWO_WORKERS, "--reruns", "1", "--ignore", "tests/faults"), has_tests=True),
+    Part("tests", (*PYTEST, *WORKERS, "--reruns", "1", "--ignore", "tests/faults"), has_tests=True),
     Part("drills", (*PYTEST, "--reruns", "2", "tests/faults"), has_tests=True),
 )
 PARTS = (*LINT, *TESTS)

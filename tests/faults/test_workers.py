@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import Cluster, wait_until
 from tests.slurm.deploy import Launcher, Run, shared_folder, small
 
 from .drill import events, everything, restarted, wait_event
@@ -40,11 +40,10 @@ def strike(run: Run, node: str, group: str, signal: str, nodes: tuple[str, ...])
 def test_rank_0_killed(run: Run) -> None:
     wait_event(run, 0, "serve", "started")
     since, old = strike(run, "n002", "decode-0", "KILL", DECODE_0)
-    # the frontend knows within a second that it is gone; then the other decode worker answers all
-    wait_event(run, since, "decode-0", "deregistered")
-    answered = run.chat("login")
-    assert answered["decode"] in run.workers("decode")
-    assert not any(e.state == "registered" for e in events(run, since)), "the other one did not answer in time"
+    # it is taken off etcd's list, unless its engine had the time to do so itself; the other decode worker answers all
+    new = ("deregistered", "registered")
+    wait_until(lambda: any(e.state in new for e in events(run, since) if e.stage == "decode-0"), 10, "a new list")
+    assert run.chat("login")["decode"] in run.workers("decode")
     restarted("1 a worker's rank 0 killed", run, "decode-0", old, since, "exit status")
     warm = wait_event(run, since, "decode-0", "warm")
     assert warm.detail == "warm"

@@ -62,6 +62,7 @@ def caches(run: Run, mounts: Sequence[str]) -> Sequence[str]:
 
 def test_docker(contained: Launcher) -> None:
     run = start(contained, "docker")
+    run.wait_event("serve", "started")  # so that nothing of the caches is under way
     found = containers(contained)
     assert {re.sub(r"-L\d+-", "-", name) for name in found} == {
         "sgl-launch-prefill-0-0",

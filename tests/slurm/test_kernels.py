@@ -90,6 +90,7 @@ def said(run: Run, node: int, first: int = 0) -> dict[str, Any]:
 
 def test_built_once_and_read_once_on_every_node(launcher: Launcher, folder: Path, sets: list[str]) -> None:
     config = str(ROOT / "configs/dsr1.yaml")
+    empty(launcher)
     run = launcher.start(config, sets=sets)
     cluster, hosts = launcher.cluster, list(launcher.cluster.hosts)
     assert calls(folder).count("n001 ensure") == 1
@@ -104,7 +105,8 @@ def test_built_once_and_read_once_on_every_node(launcher: Launcher, folder: Path
     environ = cluster.run(f"tr '\\0' '\\n' </proc/{worker.pid}/environ", hosts[0]).stdout
     assert re.search(r"^TRITON_CACHE_DIR=/tmp/kernels-0/[0-9a-f]{12}/triton$", environ, re.M), environ
     assert "SGLANG_JIT_DEEPGEMM_PRECOMPILE=0\n" in environ
-    # what the first worker of each role has compiled is kept
+    # what the first worker of each role has compiled is kept, before it is said that it serves
+    run.wait_event("serve", "started")
     status = json.loads(launcher("status", str(run.job), "--json").stdout)
     assert "compilers seen: 0; new files of caches: 2 (triton 2)" in status["kernels"], status["kernels"]
     assert {f"triton/{n}/k.cubin" for n in (hosts[0], hosts[2])} < set(read(archive).files)
@@ -119,6 +121,7 @@ def test_built_once_and_read_once_on_every_node(launcher: Launcher, folder: Path
     assert opens.end() <= len(hosts) + 2  # and the two that look whether there is something new
     assert [said(run, n)["how"] for n in range(6)] == ["unpacked"] * 6
     assert {said(run, n)["read_bytes"] for n in range(6)} == {archive.stat().st_size}
+    run.wait_event("serve", "started")
     status = json.loads(launcher("status", str(run.job), "--json").stdout)
     assert "read by 6 nodes" in status["kernels"]
     assert "compilers seen: 0; new files of caches: 0" in status["kernels"]

@@ -120,7 +120,8 @@ def trend(figure: str, values: Sequence[float], rule: Rule) -> Moved | None:
     found: Moved | None = None
     for window in range(rule.window, len(values) // 2 + 1):
         both = values[-2 * window :]
-        before, last = ([math.log(max(v, 1e-9)) for v in part] for part in (both[:window], both[-window:]))
+        # below the floor nothing moves: 0.2 ms against 0.01 ms would else be too uneven for ever
+        before, last = ([math.log(max(v, bound.floor, 1e-9)) for v in part] for part in (both[:window], both[-window:]))
         difference = abs(fmean(before) - fmean(last))
         scatter = sum((v - fmean(part)) ** 2 for part in (before, last) for v in part)
         freedom = 2 * window - 2
