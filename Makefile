@@ -10,6 +10,8 @@
 # make sglang-cpu   real SGLang, Dynamo and NIXL on the CPU (3.7 GB, .venv-sglang)
 # make bench-sweep  is the request sweep right? Against a server of known speed, and against chance; 6 minutes
 # make bench-service  streams over jobs that hand over to each other on a real Slurm cluster; 7 minutes
+# make bench-points  are bench's figures right, and does it name invalid points? aiperf in .venv-bench (1 GB); 25 minutes
+# make dashboard    Grafana's dashboard by Grafana's own types (.venv-grafana); CHECK=--check compares only
 # make dynamo-serve a real ai-dynamo 0.3.2 (301 MB, .venv-dynamo-032) started by `dynamo serve`
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -18,7 +20,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 UNIT := tests/unit tests/convert tests/catalog tests/check tests/kernels
 
-.PHONY: demo-newest soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep bench-service golden clean
+.PHONY: bench-points dashboard demo-newest soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep bench-service golden clean
 
 setup: $(VENV)/.ready
 
@@ -111,6 +113,22 @@ bench-sweep: setup
 bench-service: setup
 	@tests/install.sh
 	$(BIN)/python benchmarks/service.py $(ARGS)
+
+.venv-bench/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --editable '.[local,bench]'
+	@touch $@
+
+bench-points: .venv-bench/.ready
+	.venv-bench/bin/python benchmarks/points.py
+
+.venv-grafana/.ready:
+	$(PYTHON) -m venv --clear .venv-grafana
+	.venv-grafana/bin/python -m pip install --quiet grafana-foundation-sdk
+	@touch $@
+
+dashboard: .venv-grafana/.ready
+	.venv-grafana/bin/python tools/make_dashboard.py $(CHECK)
 
 clean:
 	rm -rf $(VENV) $(LATEST) .venv-lock runs dist build .slurm-test

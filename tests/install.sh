@@ -8,7 +8,7 @@ needed=(
     slurmctld:slurm-wlm slurmd:slurm-wlm srun:slurm-wlm munged:munge ip:iproute2 gcc:gcc
     /usr/include/slurm/spank.h:libslurm-dev /usr/include/stdio.h:libc6-dev
     slurmdbd:slurmdbd mariadbd:mariadb-server mariadb-install-db:mariadb-server
-    nsenter:util-linux setpriv:util-linux chromium:chromium
+    nsenter:util-linux setpriv:util-linux chromium:chromium prometheus:prometheus promtool:prometheus
 )
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 

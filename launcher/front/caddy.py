@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from launcher.front.keys import Keys
 
 DIRECT = "/frontend-{}"  # the path before which the owner reaches one frontend of several, by its turn
+OWN_METRICS = "/launcher/metrics"  # the launcher's own figures: a file of the run folder
 NAMED = "unix/{env.XDG_DATA_HOME}/named-keys.sock"  # who knows the further keys (launcher.front.named)
 ADMIN = "unix/{env.XDG_DATA_HOME}/admin.sock|0600"  # where it tells this user alone how many requests run
 DOOR = "next"  # while next.open is in its folder, clients' requests go to next.sock: on to a service's next job
@@ -42,7 +43,7 @@ class Address:
 
     `routes` are the paths that clients may use. `named` says that further keys are asked for at NAMED. `job_keys` is
     the folder of the job's certificates, with which the gates before frontends on several nodes are called; None where
-    all frontends are on this machine.
+    all frontends are on this machine. `metrics` is the file that OWN_METRICS hands out to the owner.
     """
 
     listen: tuple[str, ...]
@@ -52,6 +53,7 @@ class Address:
     named: bool = False
     tls: Tls | None = None
     job_keys: str | None = None
+    metrics: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,9 @@ def _routes(address: Address, told: bool) -> list[dict[str, Any]]:
     routes: list[dict[str, Any]] = [{"match": [{"method": ["HEAD"], "path": ["/"]}], "handle": [_UNLOGGED, _NO_KEY]}]
     admin, client = _bearers(address.keys.admin), _bearers(address.keys.endpoint)
     proxy = _proxy(address.frontends, address.job_keys)
+    if address.metrics:
+        own = [{**m, "path": [OWN_METRICS]} for m in admin]
+        routes.append({"match": own, "handle": [_UNLOGGED, *_file(address.metrics)]})
     if len(address.frontends) > 1:
         for turn, frontend in enumerate(address.frontends):
             path = DIRECT.format(turn)
@@ -175,6 +180,13 @@ def _routes(address: Address, told: bool) -> list[dict[str, Any]]:
         routes.append({"match": [other], "handle": [_ask_named(), _subroute(inner)]})
     routes.append({"handle": [_NO_KEY]})
     return [{**route, "terminal": True} for route in routes]
+
+
+def _file(path: str) -> list[dict[str, Any]]:
+    """One file as text, whatever the request's path."""
+    folder, _, name = path.rpartition("/")
+    kind = {"handler": "headers", "response": {"set": {"Content-Type": ["text/plain; version=0.0.4"]}}}
+    return [kind, {"handler": "rewrite", "uri": f"/{name}"}, {"handler": "file_server", "root": folder or "/"}]
 
 
 def _bearers(key: str | None) -> list[dict[str, Any]]:

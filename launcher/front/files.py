@@ -57,6 +57,7 @@ def caddy_config(
             named=security.endpoint_keys is not None and security.endpoint == "key",
             tls=tls,
             job_keys=str(secrets) if gate is not None else None,
+            metrics=str(secrets.parent / "metrics.prom"),
         )
     return config(address, gate, drain, told and turn == 0)
 

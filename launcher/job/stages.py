@@ -24,6 +24,7 @@ from launcher.job.services import wait_for_services
 from launcher.job.warm import sweep_all
 from launcher.kernels import stage as kernels
 from launcher.plan.model import Frontend, Group
+from launcher.report import gauges
 
 # Seconds after which it is known that a part has ended: srun ends within steps.ALONE of its first task, etcd's watch
 # looks every second and waits for GRACE. A sweep that failed may have met one that nobody knows of yet.
@@ -77,6 +78,7 @@ class Stages:
             ready_within += 0 if "ready" in config.timeouts.model_fields_set else prepared.compile_s
         if plan.only_kernels:
             return
+        self._figures = asyncio.create_task(gauges.keep(self.run, self.journal.events), name="figures")
         if plan.fronts:
             with self._stage("keys"):
                 await asyncio.to_thread(self._make_keys)

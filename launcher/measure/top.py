@@ -45,7 +45,7 @@ class Look:
 
 async def look(run: RunFolder, before: Look | None = None) -> Look:
     """Ask all servers. Raises WorkError while the job has not found its nodes."""
-    targets = targets_of(read_deployment(run))
+    targets = [t for t in targets_of(read_deployment(run)) if t.role != "launcher"]
     metrics = await scrape(targets)
     at, history = time.monotonic(), History.read(run)
     return Look(at, metrics, tuple(_line(t, metrics[t.name], at, before, history) for t in targets))

@@ -58,7 +58,7 @@ class Watch:
     def served(self, targets: list[Target]) -> dict[str, int]:
         """Requests of each worker between the two looks, of those that tell."""
         found = {}
-        for name in (t.name for t in targets if t.role != "frontend"):
+        for name in (t.name for t in targets if t.role not in ("frontend", "launcher")):
             counts = [served(m) if (m := look.get(name)) else None for look in (self.before, self.after)]
             if counts[0] is not None and counts[1] is not None:
                 found[name] = round(counts[1] - counts[0])

@@ -29,6 +29,7 @@ _MADE_BY = re.compile(r"made by sgl-launch ([\w.+-]+?)\.?$", re.M)
 SET_ASIDE = (
     "events.jsonl", "plan.json", "job.sh", "hosts", "who", "spares", "placement.json", "endpoint.json", "reason",
     "processes", "scratch", "warmup.json", "steps", "logs", "targets.json",
+    "metrics.prom",
 )  # fmt: skip
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from launcher.front.caddy import OWN_METRICS
 from launcher.run.deployment import Deployment
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server with metrics: a group or a frontend by name; `role` is the group's, or frontend. Frontends are reached
-    through the front, with the admin key."""
+    """A server with metrics: a group or a frontend by name, or `launcher`, the job itself; `role` is the group's,
+    frontend or launcher. The latter two are reached through the front, with the admin key."""
 
     name: str
     role: str
@@ -33,7 +34,9 @@ def targets_of(deployment: Deployment) -> list[Target]:
     groups = {t.address for t in found}
     key, ca = deployment.keys.admin, deployment.ca
     fronts = [Target(r.name, "frontend", "", urlsplit(url).netloc, f"{url}/metrics", key, ca) for r, url in replicas]
-    return [*found, *(t for t in fronts if t.address not in groups)]
+    front = deployment.endpoint
+    own = Target("launcher", "launcher", "", urlsplit(front).netloc, f"{front}{OWN_METRICS}", key, ca)
+    return [*found, *(t for t in fronts if t.address not in groups), own]
 
 
 PROMETHEUS = """\
@@ -43,13 +46,13 @@ scrape_configs:
     file_sd_configs:
       - files: [{folder}/targets.json]
     relabel_configs:
-      - {{source_labels: [sgl_role], regex: frontend, action: drop}}
-  - job_name: sgl-launch-frontends
+      - {{source_labels: [sgl_role], regex: frontend|launcher, action: drop}}
+  - job_name: sgl-launch-front
     authorization: {{credentials_file: {folder}/secrets/admin-key}}
     file_sd_configs:
       - files: [{folder}/targets.json]
     relabel_configs:
-      - {{source_labels: [sgl_role], regex: frontend, action: keep}}
+      - {{source_labels: [sgl_role], regex: frontend|launcher, action: keep}}
 """
 """A configuration of Prometheus that scrapes one deployment. The job writes the file when it has found its nodes, and
 again whenever a group has moved; Prometheus reads it again by itself."""

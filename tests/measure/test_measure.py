@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from launcher.base.errors import InputError
-from launcher.measure import compare, greedy, pareto, results, variants
+from launcher.measure import compare, greedy, pareto, results, top, variants
 from launcher.measure.bench import Result
 from launcher.measure.metrics import Metrics
 from launcher.measure.page import page
@@ -22,6 +22,10 @@ from launcher.measure.point import Point, grid
 from launcher.measure.record import Record, Slo, figures, read_records
 from launcher.measure.validity import Seen, problems
 from launcher.measure.watch import running, served
+from launcher.report import gauges
+from launcher.run.folder import Event
+from launcher.run.history import History
+from launcher.run.targets import Target
 from warmup.requests.coverage import Worker
 
 POINT = Point(4, None, 64, 16, requests=40)
@@ -165,6 +169,50 @@ def test_metrics_are_read() -> None:
     assert (served(found), running(found)) == (81, 4)
     assert found.total("absent") is None
     assert found.first_total("absent", "sglang:num_queue_reqs") == 3
+
+
+def test_every_number_of_top_comes_from_the_text() -> None:
+    """SGLang's names; Dynamo's are in tests/local/test_metrics.py, of real servers."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    def text(queued: int, made: int) -> str:
+        values = {"num_running_reqs": 7, "num_queue_reqs": queued, "token_usage": 0.31, "generation_tokens_total": made}
+        return "".join(f'sglang:{name}{{tp_rank="0"}} {value}\n' for name, value in values.items())
+
+    target = Target("decode-0", "decode", "n1", "h:1", "http://h:1/metrics")
+    first = top.Look(10.0, {"decode-0": Metrics.parse(text(0, 1000))})
+    line = top._line(target, Metrics.parse(text(3, 1500)), 12.0, first, History())
+    samples = {s.name: s.value for f in text_string_to_metric_families(text(3, 1500)) for s in f.samples}
+    assert line.running == samples["sglang:num_running_reqs"]
+    assert line.queued == samples["sglang:num_queue_reqs"]
+    assert line.kv_use == samples["sglang:token_usage"]
+    assert line.tokens_rate == (samples["sglang:generation_tokens_total"] - 1000) / 2
+    again = top._line(target, Metrics.parse(text(0, 5)), 12.0, first, History())
+    assert again.tokens_rate == 0  # it was started again
+
+
+def test_the_launchers_own_figures() -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    events = [
+        Event(100.0, "nodes", "started"), Event(101.5, "nodes", "done"),
+        Event(101.5, "kernels", "started"), Event(120.0, "kernels", "done", "45 kernels built in 18.1 s (40 compiled)"),
+        Event(120.0, "workers", "started"), Event(120.1, "decode-0", "started"), Event(121.0, "workers", "done"),
+        Event(130.0, "decode-0", "lost"), Event(130.1, "decode-0", "restarting"), Event(131.0, "decode-0", "started"),
+        Event(140.0, "warm", "started"), Event(150.0, "warm", "done"), Event(150.0, "serve", "started"),
+    ]  # fmt: skip
+    families = text_string_to_metric_families(gauges.text(events, 5000.0))
+    found = {(s.name.removeprefix("sgl_launch_"), *s.labels.values()): s.value for f in families for s in f.samples}
+    assert found["stage_seconds", "nodes"] == 1.5
+    assert found["stage_seconds", "kernels"] == 18.5
+    assert found["kernels_compiled",] == 40
+    assert (found["warm",], found["serving",], found["walltime_end_timestamp_seconds",]) == (1, 1, 5000)
+    assert found["group_restarts_total", "decode-0"] == found["group_registrations_lost_total", "decode-0"] == 1
+    assert found["group_state", "decode-0", "starting"] == 1
+    assert found["group_state", "decode-0", "lost"] == 0
+    early = gauges.text(events[:1], None)
+    assert "walltime" not in early
+    assert "sgl_launch_serving 0" in early
 
 
 def workers(*names: str) -> list[Worker]:

@@ -44,7 +44,7 @@ class StandIn:
     silent_for: int = 0
     """Answer 503 to that many listings first."""
     fault: str = ""
-    """"" | status | hang | cut | inner | short: what happens to every ``fault_every``-th request."""
+    """"" | status | hang | cut | inner | short | empty: what happens to every ``fault_every``-th request."""
     fault_every: int = 1
     body: bytes = b'{"message":"Failed to generate completions","type":"Internal Server Error","code":500}'
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -106,7 +106,7 @@ class StandIn:
         if self.seen[prefill, length] == 1 and number > self.cold_after:
             await asyncio.sleep(self.cold)
         await asyncio.sleep(self.growing * number)
-        wanted = body["max_tokens"] if fault != "short" else 1
+        wanted = {"short": 1, "empty": 0}.get(fault, body["max_tokens"])
         for token in range(wanted):
             if token == 1 and fault == "cut":
                 assert request.transport is not None
