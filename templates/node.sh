@@ -11,6 +11,7 @@
 # At the end of input, or without an order for 20 s (3 s once Slurm ends the job), it ends the job's processes here first.
 #
 #     bash -c "$(cat node.sh)" node MARK RUN_FOLDER SCRATCH_NAME ENGINE_PROCESSES SWEEP
+# shellcheck disable=SC2013 # paths have no spaces
 set -uo pipefail
 silent=0 limit=20 # seconds without an order, as far as this process ran in them; how many are too many
 trap limit=3 TERM # the job ends: this tidies up after its processes have ended
@@ -118,11 +119,10 @@ facts() {
 }
 
 # --- The engine's own processes: a line "engine HOST GROUP/RANK:PID ..." whenever they have changed -----------------------
-declare -A rank_of=() compiled=()
+declare -A rank_of=() compiled=() stopped=() # pid -> when it was first seen stopped (not traced): as bad as gone
 last=
 watch_engine() {
   local file pid at name found=
-  # shellcheck disable=SC2013 # paths without spaces
   for file in $(grep -lsE "$engine" /proc/[0-9]*/cmdline); do
     pid=${file//[!0-9]/} at=${file//[!0-9]/}
     # whose it is: that of the nearest process above it that was started for this job
@@ -131,7 +131,8 @@ watch_engine() {
       [ -z "$name" ] || rank_of[$pid]=${name#*/}
       at=$(awk '$1 == "PPid:" {print $2}' "/proc/$at/status" 2>/dev/null)
     done
-    [ -z "${rank_of[$pid]:-}" ] || found+=" ${rank_of[$pid]}:$pid"
+    if grep -qs '^State:.T' "/proc/$pid/status"; then : "${stopped[$pid]:=$SECONDS}"; else unset "stopped[$pid]"; fi
+    [ -z "${rank_of[$pid]:-}" ] || [ $((SECONDS - ${stopped[$pid]:-$SECONDS})) -ge 2 ] || found+=" ${rank_of[$pid]}:$pid"
   done
   [ "$found" = "$last" ] || say engine "$host$found"
   last=$found

@@ -87,7 +87,7 @@ class Part:
         for (at, rank), pids in list(self.engine.items()):
             if at == host and (gone := pids - found.get(rank, set())):
                 self.engine[at, rank] = pids - gone
-                self.lost(f"a process of its engine ended (rank {rank}, pid {min(gone)} on {host})")
+                self.lost(f"a process of its engine ended or was stopped (rank {rank}, pid {min(gone)} on {host})")
         for rank, pids in found.items():
             self.engine[host, rank] = pids - self._old
 

@@ -142,15 +142,16 @@ def test_processes_of_the_engine_die(engine: Run, cluster: Cluster) -> None:
     a_process_of_the_engine_dies(engine, cluster, 0, "n002", "data_parallel_controller")
     a_process_of_the_engine_dies(engine, cluster, 0, "n002", "scheduler_DP0_TP0")
     a_process_of_the_engine_dies(engine, cluster, 1, "n003", "detokenizer")
+    a_process_of_the_engine_dies(engine, cluster, 0, "n002", "scheduler_DP0_TP0", "STOP")
 
 
-def a_process_of_the_engine_dies(engine: Run, cluster: Cluster, rank: int, node: str, what: str) -> None:
+def a_process_of_the_engine_dies(engine: Run, cluster: Cluster, rank: int, node: str, what: str, name: str = "KILL") -> None:
     title = f"sglang::{what}"
     victims = wait_until(lambda: [p for p in cluster.processes(node) if p.argv[0] == title], 10, "its process")
     time.sleep(1.5)  # seen by the agent
     old = everything(cluster, "n002", "n003")
     since = time.time()
-    cluster.kill_processes(node, victims)
+    cluster.run(["kill", f"-{name}", *(str(p.pid) for p in victims)], node, cwd="/", check=True)
     noticed = wait_event(engine, since, "decode-0", "lost", "restarting", timeout=20)
     left = gone(cluster, old, timeout=10)
     clean = time.time() - since
@@ -158,7 +159,7 @@ def a_process_of_the_engine_dies(engine: Run, cluster: Cluster, rank: int, node:
     words = [sys.executable, str(CHAT), engine.url, MODEL]
     done = engine.launcher.cluster.run(words, "login", env={"OPENAI_API_KEY": engine.key})
     assert done.returncode == 0, done.stderr
-    table.add(f"Eng: {what} of rank {rank} killed", noticed.time - since, clean, "on", left,
+    table.add(f"Eng: {what} of rank {rank}: {name}", noticed.time - since, clean, "on", left,
               f"restarted, in service after {back.time - since:.1f} s")  # fmt: skip
     assert noticed.time - since < 5, noticed
     assert left == 0

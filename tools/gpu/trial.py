@@ -155,7 +155,7 @@ class Trial:
         endpoint = json.loads((run / "endpoint.json").read_text())
         url = endpoint.get("url") or f"http://{endpoint['address']}:{endpoint['port']}"
         words = [sys.executable, str(HERE / "clients.py"), url, endpoint["model"], "8"]
-        key = run / "secrets" / "endpoint.key"
+        key = run / "secrets" / "endpoint-key"
         clients = self.where.popen([*words, "--key-file", str(key)] if key.exists() else words)
         time.sleep(3)
         since = time.time()
