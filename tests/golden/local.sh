@@ -101,19 +101,19 @@ prefill() {
   worker
   exec "${LAUNCH_PYTHON}" -m launcher.job.mocker_rank \
     --group "${GROUP}" --rank "${RANK}" --nnodes "${NNODES}" \
-    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" -- \
-    --model-path /REPO/configs/tiny-model --model-name tiny --engine-type sglang \
-    --disaggregation-mode prefill --bootstrap-ports "${BOOTSTRAP_PORT}" --sglang-page-size 16 \
-    --sglang-chunked-prefill-size 4096 --speedup-ratio 10
+    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" -- --model-path /REPO/configs/tiny-model \
+    --model-name tiny --engine-type sglang --disaggregation-mode prefill \
+    --bootstrap-ports "${BOOTSTRAP_PORT}" --sglang-page-size 16 --sglang-chunked-prefill-size 4096 \
+    --speedup-ratio 10
 }
 
 decode() {
   worker
   exec "${LAUNCH_PYTHON}" -m launcher.job.mocker_rank \
     --group "${GROUP}" --rank "${RANK}" --nnodes "${NNODES}" \
-    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" -- \
-    --model-path /REPO/configs/tiny-model --model-name tiny --engine-type sglang \
-    --disaggregation-mode decode --sglang-page-size 16 --max-num-seqs 16 --speedup-ratio 10
+    --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" -- --model-path /REPO/configs/tiny-model \
+    --model-name tiny --engine-type sglang --disaggregation-mode decode --sglang-page-size 16 \
+    --max-num-seqs 16 --speedup-ratio 10
 }
 
 frontend() {
