@@ -101,8 +101,12 @@ def door(socket: str, url: str, ca: str | None) -> str:
     server = _server([f"unix/{socket}|0600"], [{"handle": [handler]}])
     server["errors"] = {"routes": [{"handle": [unavailable("the job that served does not answer")]}]}
     del server["logs"]
-    apps = {"http": {"servers": {"door": server}}}
-    return json.dumps({"admin": {"disabled": True, "config": {"persist": False}}, "logging": _logging(), "apps": apps})
+    made = {
+        "admin": {"disabled": True, "config": {"persist": False}},
+        "logging": {"logs": {"default": {"level": "ERROR"}}},
+        "apps": {"http": {"servers": {"door": server}}},
+    }
+    return json.dumps(made, indent=1) + "\n"
 
 
 def through(folder: str, name: str) -> dict[str, Any]:

@@ -36,14 +36,23 @@ def caddy() -> str:
 
 
 def start_caddy(config: Path) -> subprocess.Popen[bytes]:
-    """It ends with this process, whatever ends that."""
+    """It ends with this process, whatever ends that. What it says is in the file `config` with `.log`."""
     folder = str(config.parent)
     env = {**os.environ, "XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder}
-    return subprocess.Popen(
-        [caddy(), "run", "--config", str(config)],
-        env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
-        preexec_fn=lambda: _LIBC.prctl(_PDEATHSIG, signal.SIGTERM),
-    )  # fmt: skip
+    with config.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen(
+            [caddy(), "run", "--config", str(config)],
+            env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            preexec_fn=lambda: _LIBC.prctl(_PDEATHSIG, signal.SIGTERM),
+        )  # fmt: skip
+
+
+def last_words(config: Path) -> str:
+    """The last line that a Caddy said."""
+    try:
+        return config.with_suffix(".log").read_text(errors="replace").strip().rpartition("\n")[2][-300:]
+    except OSError:
+        return ""
 
 
 class Door:
@@ -68,7 +77,8 @@ class Door:
         started = start_caddy(config)
         if not _opens(at, started):
             started.kill()
-            raise WorkError(f"Caddy has not opened {at} within {START:g} s (exit status {started.wait()})")
+            started.wait()
+            raise WorkError(f"Caddy has not opened {at} within {START:g} s: {last_words(config)}")
         new = at.with_suffix(".new")
         new.symlink_to(at)
         new.replace(self.path)

@@ -23,7 +23,7 @@ from launcher.front.caddy import refusal, through, unavailable
 from launcher.front.keys import read_keys, service_folder, write_private
 from launcher.run.folder import RunFolder
 from launcher.run.jobstate import JobState
-from launcher.service.door import Door, start_caddy
+from launcher.service.door import Door, last_words, start_caddy
 from launcher.service.links import current, links
 
 EVERY = 0.5  # seconds between two looks at the run folders
@@ -117,7 +117,7 @@ class Gateway:
             self._follow(target)
         if self._child is None or self._child.poll() is not None:
             if self._child is not None:
-                self.say(f"Caddy has ended (exit status {self._child.returncode}) and is started again")
+                self.say(f"Caddy has ended and is started again: {last_words(self._config)}")
             self._child = start_caddy(self._config)
 
     def _follow(self, target: Target) -> None:
