@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import collections
+import itertools
 import json
 import os
 import random
@@ -49,13 +50,14 @@ async def ask(session: object, url: str, tokens: int) -> str:
         return f"failed: {type(error).__name__}: {error}"[:120]
 
 
-async def load(url: str, count: int, seconds: float, rate: float) -> None:
+async def load(url: str, count: int, seconds: float, rate: float, longest: float) -> None:
     """`count` streams that begin at random moments of `seconds`; `rate` is tokens a second of one stream."""
     import aiohttp
 
     headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
     found: collections.Counter[str] = collections.Counter()
     took: list[float] = []
+    ends: list[float] = []
     at_once = most = 0
     chance, begin = random.Random(1), time.monotonic()
 
@@ -69,16 +71,19 @@ async def load(url: str, count: int, seconds: float, rate: float) -> None:
         took.append(time.monotonic() - started)
         at_once -= 1
         found[outcome] += 1
+        ends.append(time.monotonic()) if outcome == "whole" else None
         if outcome != "whole":
             print(f"{time.strftime('%H:%M:%S')} {outcome}", file=sys.stderr, flush=True)
 
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=aiohttp.ClientTimeout(300)
     ) as session:
-        plans = [(chance.uniform(0, seconds), int(rate * chance.uniform(SHORTEST, LONGEST))) for _ in range(count)]
+        plans = [(chance.uniform(0, seconds), int(rate * chance.uniform(SHORTEST, longest))) for _ in range(count)]
         await asyncio.gather(*(one(session, at, max(tokens, 2)) for at, tokens in plans))
     seconds_each = [round(f(took), 1) for f in (min, statistics.median, max)]
-    print(json.dumps({"requests": count, "at_once": most, "seconds": seconds_each, "outcomes": found}))
+    ends.sort()
+    gap = round(max((b - a for a, b in itertools.pairwise(ends)), default=0.0), 1)  # between ends of whole ones
+    print(json.dumps({"requests": count, "at_once": most, "seconds": seconds_each, "gap": gap, "outcomes": found}))
 
 
 def drill(links: int, count: int, rate: float, update: bool) -> int:
@@ -87,6 +92,7 @@ def drill(links: int, count: int, rate: float, update: bool) -> int:
         config = json.loads(small())
         config["mocker"] = {"speedup-ratio": 0.1}
         config["slurm"]["time"] = "00:03:00"
+        config["warmup"]["requests"] = {"prompt_tokens": [64], "concurrency": [2], "output_tokens": [4], "timeout": 60}
         config["timeouts"] = {"drain": 40}
         name = launcher.write(json.dumps(config))
         began = time.monotonic()
@@ -133,9 +139,10 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="change the config after half a minute")
     parser.add_argument("--client", metavar="URL")
     parser.add_argument("--seconds", type=float, default=280)
+    parser.add_argument("--longest", type=float, default=LONGEST, help="seconds of the longest stream")
     args = parser.parse_args()
     if args.client:
-        asyncio.run(load(args.client, args.requests, args.seconds, args.rate))
+        asyncio.run(load(args.client, args.requests, args.seconds, args.rate, args.longest))
         return 0
     return drill(args.links, args.requests, args.rate, args.update)
 

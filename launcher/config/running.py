@@ -115,5 +115,9 @@ class Service(Part):
     lead: Seconds | None = Field(
         default=None,
         description="Seconds before a job's end at which the next one may start. When not given: twice the time that "
-        "this one took to become warm, and two minutes.",
+        "this one took to become warm, two minutes, and what Slurm expects one to wait.",
+    )
+    idle_stop: Seconds | None = Field(
+        default=None,
+        description="Seconds without a request after which the service ends; the gateway starts it again at the next.",
     )

@@ -79,12 +79,22 @@ class Door:
             started.kill()
             started.wait()
             raise WorkError(f"Caddy has not opened {at} within {START:g} s: {last_words(config)}")
-        new = at.with_suffix(".new")
+        self._link(at)
+        self._current, self.leads_to = started, (url, ca)
+
+    def lead_to_socket(self, path: Path) -> None:
+        """New requests go to a server of this process's own."""
+        if self.leads_to != (str(path), None):
+            self._link(path)
+            self.leads_to = (str(path), None)
+
+    def _link(self, at: Path) -> None:
+        new = self.path.with_suffix(".new")
+        new.unlink(missing_ok=True)
         new.symlink_to(at)
         new.replace(self.path)
         self.open.touch()
         self._leave()
-        self._current, self.leads_to = started, (url, ca)
 
     def close(self) -> None:
         """There is nowhere to go."""

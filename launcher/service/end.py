@@ -7,23 +7,11 @@ import time
 from pathlib import Path
 
 from launcher.base.errors import WorkError
-from launcher.base.programs import run_command
 from launcher.front.keys import service_folder
-from launcher.run.slurm import environment
-from launcher.service.link import COMMENT
-from launcher.service.links import links
+from launcher.run.find import look_up
+from launcher.service import queue
 
 _AGAIN = 1.0  # seconds between two questions
-
-
-def queued(name: str) -> list[str]:
-    """Ids of the service's jobs that Slurm has not ended, the newest first. Raises WorkError."""
-    code, output = run_command(["squeue", "--me", "-h", "-o", "%i|%k"], 20.0, environment())
-    if code:
-        raise WorkError(f"squeue: {' '.join(output.split())}")
-    pairs = [line.strip().partition("|") for line in output.splitlines()]
-    ids = {job.partition("+")[0] for job, _, comment in pairs if comment == COMMENT.format(name)}
-    return sorted(ids, key=int, reverse=True)
 
 
 def end_all(name: str, runs: Path, timeout: float) -> list[str]:
@@ -31,17 +19,20 @@ def end_all(name: str, runs: Path, timeout: float) -> list[str]:
     seconds. The newest are ended first, and the queue is looked at again: a job may have queued the next one just
     then."""
     deadline, told = time.monotonic() + timeout, set[str]()
-    while left := queued(name):
+    while left := queue.queued(runs, name):
         for job in left:
             if job not in told:
                 told.add(job)
-                code, output = run_command(["scancel", job], 20.0, environment())
-                if code and "invalid job id" not in output.lower():
-                    raise WorkError(f"scancel {job}: {' '.join(output.split())}")
+                try:
+                    queue.ask("scancel", job)
+                except WorkError as e:
+                    if "invalid job id" not in str(e).lower():
+                        raise
         if time.monotonic() > deadline:
             raise WorkError(f"jobs {', '.join(left)} of {name} have not ended {timeout:.0f} s after they were told to")
         time.sleep(_AGAIN)
-    for link in links(name, runs):
-        shutil.rmtree(link.run.path / "secrets", ignore_errors=True)
+    for run in look_up(runs).runs:
+        if run.name == name:
+            shutil.rmtree(run.path / "secrets", ignore_errors=True)
     shutil.rmtree(service_folder(runs, name), ignore_errors=True)
     return sorted(told, key=int)

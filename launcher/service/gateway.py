@@ -7,6 +7,7 @@ by the links. All it knows is in the run folders, so it may be ended and begun a
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import signal
@@ -23,8 +24,10 @@ from launcher.front.caddy import refusal, through, unavailable
 from launcher.front.keys import read_keys, service_folder, write_private
 from launcher.run.folder import RunFolder
 from launcher.run.jobstate import JobState
+from launcher.service import queue
 from launcher.service.door import Door, last_words, start_caddy
 from launcher.service.links import current, links
+from launcher.service.wake import Waker
 
 EVERY = 0.5  # seconds between two looks at the run folders
 ASKED = 10.0  # seconds between two questions to Slurm, of which jobs live: its controller is everyone's
@@ -33,12 +36,14 @@ _NOTHING = "a^"  # a pattern that fits no text
 
 @dataclass(frozen=True)
 class Target:
-    """A service's model name, and where its current link is; None while there is none."""
+    """A service's model name, and where its current link is; None while there is none. `idle` is the link that ended
+    because nobody asked, where no other one is on its way."""
 
     service: str
     model: str | None
     url: str | None = None
     ca: str | None = None
+    idle: RunFolder | None = None
 
 
 def find(services: Sequence[str], runs: Path, known: dict[RunFolder, JobState]) -> list[Target]:
@@ -52,8 +57,14 @@ def find(services: Sequence[str], runs: Path, known: dict[RunFolder, JobState]) 
             found.append(Target(name, endpoint.model, endpoint.url, endpoint.ca))
             continue
         plans = (one.run.plan_or_none() for one in reversed(of_name))
-        found.append(Target(name, next((plan.served_name for plan in plans if plan), None)))
+        model = next((plan.served_name for plan in plans if plan), None)
+        last = of_name[-1].run if of_name else None
+        found.append(Target(name, model, idle=last if last and _was_idle(last) else None))
     return found
+
+
+def _was_idle(run: RunFolder) -> bool:
+    return any((event.stage, event.state) == ("link", "idle") for event in run.events())
 
 
 def config(listen: str, services: Sequence[str], folder: str, tls: tuple[str, str] | None = None) -> str:
@@ -107,6 +118,8 @@ class Gateway:
         self._child: subprocess.Popen[bytes] | None = None
         self._known, self._asked = dict[RunFolder, JobState](), -ASKED
         self._said: dict[str, str] = {}
+        self._wakers: dict[str, Waker] = {}
+        self._idle = set[str]()
 
     def look(self) -> None:
         """One look at the run folders."""
@@ -128,15 +141,39 @@ class Gateway:
         try:
             if target.url:
                 door.lead(target.url, target.ca)
-            elif door.leads_to:
+            elif target.idle is not None:
+                self._idle.add(name)
+                door.lead_to_socket(self._waker(name))
+            elif door.leads_to and name not in self._idle:
                 door.close()
-            said = target.url or "no job serves now"
+            if target.url:
+                self._idle.discard(name)
+            said = target.url or ("idle: a request starts it" if target.idle else "no job serves now")
         except WorkError as e:
             said = str(e)
         if self._said.get(name) != said:
             self._said[name] = said
             self.say(f"{name}: {said}")
         door.tidy()
+        if name in self._wakers:
+            self._wakers[name].answer()
+
+    def _waker(self, name: str) -> Path:
+        path = self.folder / f"{name}-wake.sock"
+        if name not in self._wakers:
+            keys = functools.partial(read_keys, service_folder(self.runs, name))
+            self._wakers[name] = Waker(path, keys, functools.partial(self._wake, name))
+        return path
+
+    def _wake(self, name: str) -> None:
+        """Unless another job is on its way."""
+        found = links(name, self.runs)
+        if not found or any(link.living for link in found):
+            return
+        try:
+            self.say(f"{name}: a request has come: job {queue.submit_next(found[-1].run, after=False)} is queued")
+        except WorkError as e:
+            self.say(f"{name}: {e}")
 
     def _write(self, file: str, text: str) -> None:
         path = self.folder / file

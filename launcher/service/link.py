@@ -15,104 +15,125 @@ import sys
 import time
 from pathlib import Path
 
+from launcher.base.counting import duration
 from launcher.base.errors import WorkError
-from launcher.base.programs import run_command
 from launcher.front.caddy import DOOR, client_upstreams
 from launcher.job.ready import wait_for_chat
 from launcher.run.deployment import read_deployment
 from launcher.run.folder import RunFolder
-from launcher.run.slurm import environment
 from launcher.run.state import job_state
+from launcher.service import queue
 from launcher.service.admin import Admin
 from launcher.service.door import Door
-from launcher.service.links import Link, lead_of, link_of, links, next_step
+from launcher.service.idle import Idle
+from launcher.service.links import Link, is_leaving, lead_of, link_of, links, next_step
 
 EVERY = 5.0  # seconds between two looks at the run folders and the queue
-LINGER = 5.0  # seconds after the hand-over in which gateways and clients find the new address
+LINGER = 10.0  # seconds after a hand-over in which gateways and clients find the new address
+FORWARD = 60.0  # seconds for which an otherwise empty link goes on handing requests on
 PROOF = 30.0  # seconds for the next link to answer a request from this node
-COMMENT = "sgl-launch-service={}"  # of the jobs, by which `cancel` finds them
+ENDS, ROOM = 60.0, 600.0  # seconds between two questions to Slurm: when this job ends, when another would start
 
 
 class Keeper:
     """Of one link."""
 
     def __init__(self, run: RunFolder) -> None:
-        config = run.plan().config
-        service = config["service"]
+        service = run.plan().config["service"]
         self.run, self.until, self.given_lead = run, float(service["until"]), service.get("lead")
-        self.admin, self.door = Admin(_scratch(run) / "admin.sock"), Door(_scratch(run), DOOR)
-        self.front = (run.path / "secrets" / "front.json").read_text(encoding="utf-8")
-        self._ends, self._asked, self._said = 0.0, 0.0, ""
+        scratch = _scratch(run)
+        self.admin, self.door = Admin(scratch / "admin.sock"), Door(scratch, DOOR)
+        text = (run.path / "secrets" / "front.json").read_text(encoding="utf-8")
+        self.ways = client_upstreams(text)
+        self.own = {one for one in self.ways if not one.startswith("unix/")}
+        self.idle = Idle(run, service.get("idle_stop"))
+        self._ends: tuple[float, float] | None = None
+        self._room: tuple[float, float] | None = None
+        self._said = ""
 
     async def keep(self) -> None:
         """Returns when this link has nothing more to do."""
         while True:
-            found = links(self.run.name, self.run.path.parent)
-            own = next((x for x in found if x.run.path == self.run.path), None) or link_of(
-                self.run, job_state(self.run)
-            )
-            later = [x for x in found if x.number > own.number]
-            step = next_step(own, later, time.time(), self.ends(), self.until, lead_of(own, self.given_lead))
             try:
-                if step.do == "end":
-                    self.say("ended", step.why)
+                if await self._step():
                     return
-                if step.do == "hand over" and step.link is not None:
-                    await self.hand_over(step.link)
-                    return
-                if step.do == "let go" and step.link is not None:
-                    self.say("let-go", step.link.run.job_id)
-                    self.slurm("scontrol", "update", f"JobId={step.link.run.job_id}", "Dependency=")
-                elif step.do == "submit":
-                    self.submit()
-                elif step.why:
-                    self.say("waits", f"{step.link.run.job_id} is {step.why}" if step.link else step.why)
             except WorkError as e:
                 self.say("trouble", str(e))
             await asyncio.sleep(EVERY)
 
-    async def hand_over(self, link: Link) -> None:
-        """New requests go to `link` from here on; returns when the old ones have ended. Raises WorkError, with nothing
-        changed, where `link` does not answer a request from here."""
+    async def _step(self) -> bool:
+        """Whether this link is done. Raises WorkError."""
+        found = links(self.run.name, self.run.path.parent)
+        own = next((x for x in found if x.run.path == self.run.path), None) or link_of(self.run, job_state(self.run))
+        later = [x for x in found if x.number > own.number]
+        lead = lead_of(own, self.given_lead, self._wait_for_room())
+        step = next_step(own, later, time.time(), self._end_of_job(), self.until, lead)
+        if step.do == "hand over" and step.link is not None:
+            return await self._hand_over(step.link)
+        if self.door.leads_to:
+            self.door.close()
+            self.say("took-back", "the next job does not serve any more; this one does again")
+        if step.do == "end":
+            self.say("ended", step.why)
+            return True
+        if self.idle.over(self._running(self.ways)):
+            for link in later:
+                if link.living and not link.warm:
+                    queue.ask("scancel", link.run.job_id)
+            self.say("idle", f"no request for {duration(self.idle.limit)}")
+            return True
+        if step.do == "let go" and step.link is not None:
+            self.say("let-go", step.link.run.job_id)
+            queue.ask("scontrol", "update", f"JobId={step.link.run.job_id}", "Dependency=")
+        elif step.do == "submit":
+            self.say("queued", queue.submit_next(self.run))
+        elif step.why:
+            self.say("waits", f"{step.link.run.job_id} is {step.why}" if step.link else step.why)
+        return False
+
+    async def _hand_over(self, link: Link) -> bool:
+        """New requests go to `link` from here on. Returns True when the old ones have ended, False when `link` has
+        begun to end before that. Raises WorkError, with nothing changed, where it does not answer a request from
+        here."""
         next_one = read_deployment(link.run)
         await wait_for_chat(next_one, time.monotonic() + PROOF)
         self.door.lead(next_one.endpoint, next_one.ca)
         self.say("handed-over", f"to {link.run.job_id} at {next_one.endpoint}")
-        begin, own, quiet = time.monotonic(), client_upstreams(self.front), 0
-        while quiet < 3 or time.monotonic() < begin + LINGER:
+        begin, quiet, silent = time.monotonic(), 0, 0
+        while True:
             await asyncio.sleep(0.5)
-            running = self.admin.running()
-            # the job's own questions at intervals are among them
-            quiet = quiet + 1 if not any(running.get(one) for one in own) else 0
-        self.say("empty", "the requests of this link have ended")
+            # the job's own questions at intervals are among those of its frontends
+            quiet = 0 if self._running(self.own) else quiet + 1
+            silent = 0 if self._running(self.ways) else silent + 1
+            waited = time.monotonic() - begin
+            if (silent >= 3 and waited > LINGER) or (quiet >= 3 and waited > FORWARD):
+                self.say("empty", "the requests of this link have ended")
+                return True
+            if is_leaving(link.run):
+                return False
 
-    def submit(self) -> None:
-        """Queue the next link. It starts at once should this one fail, else when it is let go."""
-        words = [sys.executable, "-m", "launcher.cli", "submit", str(self.run.path / "effective.yaml"),
-                 "--no-check", "--parsable", f"--set=runs={self.run.path.parent}", "--",
-                 *submit_options(self.run.name, self.run.job_id)]  # fmt: skip
-        code, output = run_command(words, 150.0)
-        if code:
-            raise WorkError(f"the next link could not be queued: {' '.join(output.split())[-300:]}")
-        self.say("queued", output.split()[0])
+    def _running(self, ways: set[str]) -> int:
+        """Requests that run now, by these ways."""
+        running = self.admin.running()
+        return sum(running.get(one, 0) for one in ways)
 
-    def ends(self) -> float:
-        """When Slurm ends this job, in seconds since the epoch. Asked once a minute: the controller is everyone's."""
+    def _end_of_job(self) -> float:
+        """When Slurm ends this job, in seconds since the epoch."""
         now = time.monotonic()
-        if not self._ends or now > self._asked + 60:
-            self._asked = now
-            code, output = run_command(["squeue", "-h", "-j", self.run.job_id, "-o", "%e"], 10.0, environment())
+        if self._ends is None or now > self._ends[0] + ENDS:
             try:
-                self._ends = time.mktime(time.strptime(output.strip(), "%Y-%m-%dT%H:%M:%S"))
-            except ValueError:  # no limit, or no answer
-                self._ends = self._ends or float("inf")
-                self._asked = now - 50 if code else now
-        return self._ends
+                self._ends = (now, queue.end_of(self.run.job_id) or float("inf"))
+            except WorkError:  # its controller is away
+                if self._ends is None:
+                    raise
+                self._ends = (now - ENDS + 10, self._ends[1])
+        return self._ends[1]
 
-    def slurm(self, *words: str) -> None:
-        code, output = run_command(list(words), 20.0, environment())
-        if code:
-            raise WorkError(f"{words[0]}: {' '.join(output.split())}")
+    def _wait_for_room(self) -> float:
+        now = time.monotonic()
+        if self.given_lead is None and (self._room is None or now > self._room[0] + ROOM):
+            self._room = (now, queue.wait_for_room(self.run))
+        return self._room[1] if self._room else 0.0
 
     def say(self, state: str, detail: str) -> None:
         """Into the run's record and the job's output, once."""
@@ -120,12 +141,6 @@ class Keeper:
             self._said = text
             self.run.add_event("link", state, detail)
             print(f"service {self.run.name}: {text}", flush=True)
-
-
-def submit_options(name: str, after: str = "") -> list[str]:
-    """sbatch's options of a link; `after` is the job whose failure it waits for."""
-    wait = [f"--dependency=afternotok:{after}", "--kill-on-invalid-dep=yes"] if after else []
-    return [f"--comment={COMMENT.format(name)}", *wait]
 
 
 def _scratch(run: RunFolder) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from launcher.run.find import look_up
-from launcher.run.folder import RunFolder
+from launcher.run.folder import Event, RunFolder
 from launcher.run.history import History
 from launcher.run.jobstate import JobState
 from launcher.run.state import job_states
@@ -44,10 +44,17 @@ class Link:
         return self.state.waiting and "Dependency" in self.state.reason
 
 
+def is_link(run: RunFolder) -> bool:
+    """Whether a run is a service's, and not just of its name."""
+    options = (run.json("submit.json") or {}).get("options") or ()
+    return any(str(one).startswith("--comment=sgl-launch-service=") for one in options)
+
+
 def links(name: str, runs: Path, known: dict[RunFolder, JobState] | None = None) -> list[Link]:
     """The newest jobs of a service, in the order in which they were submitted. Slurm is asked, unless their states are
     `known`."""
     found = [run for run in look_up(runs).runs if run.name == name][-NEWEST:]
+    found = [run for run in found if is_link(run)]
     states = job_states(found) if known is None else [known.get(run, JobState("UNKNOWN")) for run in found]
     made = [link_of(run, state) for run, state in zip(found, states, strict=True)]
     return sorted(made, key=lambda link: link.number)
@@ -57,14 +64,20 @@ def link_of(run: RunFolder, state: JobState) -> Link:
     if state.ended:
         return Link(run, state)
     history = History.read(run, state)
-    plan = run.plan_or_none()
-    warms = plan is None or plan.settings.requests_enabled
-    event = next(
-        (e for e in history.events if (e.stage, e.state) == (("warm", "done") if warms else ("ready", "done"))), None
-    )
+    event = warm_event(run, history)
     to_warm = event.time - (history.began or event.time) if event else None
-    warm = event is not None and not history.leaving and run.endpoint() is not None
-    return Link(run, state, warm, to_warm)
+    return Link(run, state, event is not None and not history.leaving and run.endpoint() is not None, to_warm)
+
+
+def warm_event(run: RunFolder, history: History) -> Event | None:
+    """What says that a job became fit to serve: its sweep ended so, or, where it has none, that it is ready."""
+    plan = run.plan_or_none()
+    what = ("warm" if plan is None or plan.settings.requests_enabled else "ready", "done")
+    return next((event for event in history.events if (event.stage, event.state) == what), None)
+
+
+def is_leaving(run: RunFolder) -> bool:
+    return run.endpoint() is None or History.read(run).leaving
 
 
 def current(found: Sequence[Link]) -> Link | None:
@@ -105,6 +118,6 @@ def next_step(own: Link, later: Sequence[Link], now: float, ends: float, until: 
     return Step("wait", newest, str(newest.state))
 
 
-def lead_of(own: Link, given: float | None) -> float:
-    """Seconds before a link's end at which the next one may start."""
-    return given if given is not None else AUTO_FACTOR * (own.to_warm or 0.0) + AUTO_MORE
+def lead_of(own: Link, given: float | None, room: float = 0.0) -> float:
+    """Seconds before a link's end at which the next one may start; `room` is how long Slurm would let it wait."""
+    return given if given is not None else AUTO_FACTOR * (own.to_warm or 0.0) + AUTO_MORE + room

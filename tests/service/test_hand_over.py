@@ -17,6 +17,7 @@ from launcher.run.folder import RunFolder
 from launcher.service.admin import Admin
 from launcher.service.door import Door
 from launcher.service.gateway import Gateway
+from launcher.service.queue import options
 from tests.front.test_front import Front, free_ports, front
 
 
@@ -113,7 +114,7 @@ def link_of(runs: Path, name: str, job: int, made: Front, model: str) -> RunFold
     """The run folder of a link that serves, as far as the gateway looks."""
     run = RunFolder(runs / f"{name}-{job}")
     run.path.mkdir()
-    (run.path / "submit.json").write_text("{}")
+    run.write_json("submit.json", {"options": options(runs, name)})
     run.write_json("endpoint.json", {"url": f"http://127.0.0.1:{made.port}", "model": model, "ca": None})
     run.add_event("ready", "done")
     run.add_event("warm", "done")

@@ -40,7 +40,7 @@ def command(
     Called again with a changed config of the same name, the new one takes over in the same way (a rolling update).
     """
     from launcher.front.keys import make_keys, service_folder
-    from launcher.service.link import submit_options
+    from launcher.service.queue import options as link_options
 
     sets = (*sets, f"service.until={int(time.time()) + seconds(length)}")
     if lead is not None:
@@ -54,7 +54,7 @@ def command(
     keys = service_folder(runs, plan.config.name)
     if not (keys / "admin-key").exists():
         make_keys(keys, guarded=True)
-    options = (*submit_options(plan.config.name), *options)
+    options = (*link_options(runs, plan.config.name), *options)
     ctx.invoke(
         submit, config=config, sets=sets, cluster="slurm", dry_run=False, target=None, timeout=None,
         after_kernels=False, no_check=False, parsable=False, options=options,

@@ -1,0 +1,435 @@
+"""Drills with services on a real Slurm cluster: what may go wrong with a chain of jobs, and what is left then.
+
+    python benchmarks/service_drills.py [WORD...]       all drills, or those whose name has one of the words (root)
+
+Real Slurm, NATS, etcd, Caddy and Dynamo; the workers are Dynamo's mocker. Each drill ends with `cancel`, and
+counts what is left in the queue, of processes on nodes, and of scratch folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.slurm.cluster import LOGIN, Cluster, wait_until  # noqa: E402
+from tests.slurm.deploy import MODEL, SGL_LAUNCH, Launcher, scratch_folders, shared_folder, small  # noqa: E402
+
+PORT = 8000
+RATE = 12.0  # tokens a second of one of the mocker's streams
+SWEEP = {"prompt_tokens": [64], "concurrency": [2], "output_tokens": [4], "timeout": 60}
+
+
+class Service:
+    """One service of a drill."""
+
+    def __init__(self, cluster: Cluster, folder: Path, name: str = "small", **changes: Any) -> None:
+        self.cluster, self.folder, self.name, self.launcher = cluster, folder, name, Launcher(cluster, folder)
+        self.config = json.loads(small())
+        self.config |= {"name": name, "mocker": {"speedup-ratio": 0.1}, "timeouts": {"drain": 30}}
+        self.config["warmup"]["requests"] = dict(SWEEP)
+        self.config["slurm"]["time"] = "00:20:00"
+        self.config |= changes
+        self.runs = folder / "runs"
+
+    def serve(self, *words: str, **changes: Any) -> str:
+        """Submit, with changes of the config; returns the job's id."""
+        self.config |= changes
+        file = self.launcher.write(json.dumps(self.config), f"{self.name}.yaml")
+        done = self.launcher("serve", file, "--for", "1h", *(words or ("--lead", "30")))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return re.findall(r"job (\d+)", done.stdout)[0]
+
+    def url(self) -> str:
+        done = self.launcher("endpoint", self.name)
+        return done.stdout.split("/v1")[0] if done.returncode == 0 else ""
+
+    def run_of(self, job: str) -> Path:
+        return self.runs / f"{self.name}-{job}"
+
+    def said(self, job: str) -> str:
+        out = self.runs / f"{self.name}-{job}.out"
+        return out.read_text() if out.exists() else ""
+
+    def wait_said(self, job: str, text: str, timeout: float = 90) -> float:
+        wait_until(lambda: text in self.said(job), timeout, f"{text!r} of {self.name}-{job}:\n{self.said(job)[-1500:]}")
+        return time.time()
+
+    def wait_serving(self, timeout: float = 90) -> str:
+        wait_until(lambda: self.url(), timeout, f"{self.name} to serve")
+        return self.url()
+
+    @property
+    def key(self) -> str:
+        return (self.runs / f"{self.name}.service" / "endpoint-key").read_text()
+
+    def status(self) -> str:
+        return self.launcher("status", self.name).stdout
+
+    def cancel(self) -> float:
+        began = time.monotonic()
+        done = self.launcher("cancel", self.name, timeout=90)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return time.monotonic() - began
+
+    def jobs(self) -> list[str]:
+        """Those that Slurm has not ended: `ID STATE REASON`."""
+        said = self.cluster.run(["squeue", "-h", "-o", "%i %T %r", "-n", self.name]).stdout
+        return sorted(said.splitlines())
+
+    @contextmanager
+    def gateway(self, *others: Service) -> Iterator[Gateway]:
+        made = Gateway(self, [self.name, *(one.name for one in others)])
+        try:
+            made.start()
+            yield made
+        finally:
+            made.end()
+
+
+class Gateway:
+    """`sgl-launch gateway` on the login node."""
+
+    url = f"http://127.0.0.1:{PORT}"
+
+    def __init__(self, service: Service, names: list[str]) -> None:
+        self.service, self.names, self.log = service, names, service.folder / "gateway.log"
+
+    def start(self) -> None:
+        with self.log.open("a") as log:
+            self.process = self.service.cluster.popen(
+                [str(SGL_LAUNCH), "gateway", *self.names, "--listen", f"127.0.0.1:{PORT}"], LOGIN,
+                cwd=self.service.folder, env={"SGL_LAUNCH_SITE": str(self.service.folder / "site.yaml")},
+                stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+
+    def ask(self, service: Service, model: str = MODEL) -> str:
+        """The status of one short request; `0` where nobody takes the connection."""
+        words = [sys.executable, __file__, "--ask", self.url, model]
+        done = self.service.cluster.run(words, LOGIN, env={"OPENAI_API_KEY": service.key}, timeout=60)
+        return done.stdout.strip()
+
+    def wait_for(self, service: Service, status: str = "200", timeout: float = 90, model: str = MODEL) -> None:
+        wait_until(lambda: self.ask(service, model) == status, timeout, f"{status} of {service.name} at the gateway")
+
+
+class Load:
+    """Streams of 1 to 8 s that begin at random moments."""
+
+    def __init__(self, service: Service, requests: int, seconds: float, url: str = Gateway.url) -> None:
+        words = [sys.executable, str(ROOT / "benchmarks" / "service.py"), "--client", url, "--requests", str(requests),
+                 "--seconds", str(seconds), "--rate", str(RATE), "--longest", "8"]  # fmt: skip
+        env = {"OPENAI_API_KEY": service.key}
+        self.process = service.cluster.popen(
+            words, LOGIN, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def outcomes(self) -> dict[str, Any]:
+        said, err = self.process.communicate(timeout=300)
+        found: dict[str, Any] = json.loads(said.splitlines()[-1])
+        found["errors"] = err.strip()[-400:]
+        return found
+
+
+def whole(found: dict[str, Any]) -> str:
+    """`100 of 100 whole`, and what else."""
+    others = ", ".join(f"{n} {what}" for what, n in found["outcomes"].items() if what != "whole")
+    return f"{found['outcomes'].get('whole', 0)} of {found['requests']} whole" + (f" ({others})" if others else "")
+
+
+Drill = Callable[[Cluster, Path], str]
+
+
+def update_and_rollback(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder)
+    first = s.serve()
+    s.wait_serving()
+    with s.gateway() as gateway:
+        gateway.wait_for(s)
+        load = Load(s, 120, 60)
+        second = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 32})
+        s.wait_said(first, f"handed-over: to {second}")
+        wait_until(lambda: not any(line.startswith(f"{first} ") for line in s.jobs()), 60, "the end of the first")
+        said = s.launcher("rollback", "small").stdout
+        third = re.findall(r"job (\d+) has", said)[0]
+        s.wait_said(second, f"handed-over: to {third}")
+        config = (s.run_of(third) / "effective.yaml").read_text()
+        assert "block-size" not in config
+        withdrawn = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 64})
+        said = s.launcher("rollback", "small").stdout
+        assert f"the update in job {withdrawn} is withdrawn" in said, said
+        found = load.outcomes()
+    assert set(found["outcomes"]) == {"whole"}, found
+    return f"{whole(found)} over an update and a rollback; an update that did not serve yet was withdrawn"
+
+
+def late_next_link(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder)
+    s.config["slurm"]["nodelist"] = "n001"
+    first = s.serve()
+    s.wait_serving()
+    block = cluster.run(["sbatch", "--parsable", "-w", "n001", "--gpus-per-node=6", "--wrap", "sleep 300"], LOGIN,
+                        cwd=str(folder)).stdout.strip()  # fmt: skip
+    assert block.isdigit(), block
+    cluster.wait_state(int(block), "RUNNING", 20)
+    with s.gateway() as gateway:
+        gateway.wait_for(s)
+        load = Load(s, 60, 40)
+        second = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 32})
+        time.sleep(8)
+        status = s.status()
+        (line,) = [line for line in status.splitlines() if f"job {second}  PENDING" in line]
+        assert "Resources" in line or "Priority" in line or "not available" in line, status
+        cluster.run(["scancel", block], LOGIN)
+        s.wait_said(first, f"handed-over: to {second}")
+        found = load.outcomes()
+    assert set(found["outcomes"]) == {"whole"}, found
+    return f"`status` meanwhile: {line.strip()!r}; then handed over; {whole(found)}"
+
+
+def never_warm(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder)
+    first = s.serve()
+    s.wait_said(first, "queued")
+    with s.gateway() as gateway:
+        gateway.wait_for(s)
+        load = Load(s, 60, 30)
+        bad = s.serve(timeouts={"drain": 30, "ready": 10}, setup="sleep 60")
+        wait_until(lambda: cluster.job_state(int(bad)) not in ("RUNNING", "PENDING", "COMPLETING"), 90, "its end")
+        found = load.outcomes()
+        gateway.wait_for(s)
+    assert "handed-over" not in s.said(first)
+    assert set(found["outcomes"]) == {"whole"}, found
+    assert len(s.jobs()) == 2, s.jobs()  # the one that serves, and the one that waits for it
+    return f"job {bad} ended {cluster.job_state(int(bad))}; the one before serves on: {whole(found)}"
+
+
+def cancel_in_every_phase(cluster: Cluster, folder: Path) -> str:
+    took = []
+
+    def cancelled(s: Service, phase: str) -> None:
+        seconds = s.cancel()
+        left = cluster.left_over(timeout=3)
+        assert not s.jobs(), (phase, s.jobs())
+        assert not left, (phase, left)
+        assert not scratch_folders(cluster), (phase, scratch_folders(cluster))
+        assert not (s.runs / "small.service").exists()
+        took.append(f"{phase} {seconds:.1f} s")
+
+    s = Service(cluster, folder)
+    s.serve()
+    cancelled(s, "just queued")
+    job = s.serve()
+    wait_until(lambda: (s.run_of(job) / "events.jsonl").exists(), 30, "its start")
+    cancelled(s, "becoming warm")
+    job = s.serve()
+    s.wait_said(job, "waits:")
+    cancelled(s, "serving, next one held")
+    job = s.serve("--lead", "100000")
+    s.wait_said(job, "let-go")
+    cancelled(s, "next one starting")
+    job = s.serve()
+    url = s.wait_serving()
+    load = Load(s, 20, 2, url)
+    new = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 32})
+    s.wait_said(job, f"handed-over: to {new}")
+    cancelled(s, "handing over, streams running")
+    load.outcomes()
+    s.serve()
+    s.wait_serving()
+    cluster.run(["scancel", *[line.split()[0] for line in s.jobs()]], LOGIN)
+    wait_until(lambda: not s.jobs(), 40, "the end")
+    cancelled(s, "all ended by scancel")
+    return "; ".join(took)
+
+
+def two_of_one_name(cluster: Cluster, folder: Path) -> str:
+    (folder / "a").mkdir()
+    (folder / "b").mkdir()
+    one, two = Service(cluster, folder / "a"), Service(cluster, folder / "b")
+    one.serve()
+    two.serve()
+    one.wait_serving()
+    two.wait_serving()
+    plain = one.launcher("submit", "small.yaml").stdout  # a job of that name which is none of the service
+    alone = re.findall(r"job (\d+)", plain)[0]
+    wait_until(lambda: (one.run_of(alone) / "endpoint.json").exists(), 60, "the job that is no service's")
+    serving = one.url()
+    assert json.loads((one.run_of(alone) / "endpoint.json").read_text())["url"] != serving
+    one.cancel()
+    assert two.url(), "the other service"
+    assert any(line.startswith(f"{alone} RUNNING") for line in one.jobs())
+    one.launcher("cancel", alone)
+    two.cancel()
+    return "`cancel` ended its own jobs alone; a job of that name that was submitted by hand is none of the service's"
+
+
+def slurmctld_down(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder)
+    first = s.serve()
+    s.wait_said(first, "waits:")
+    with s.gateway() as gateway:
+        gateway.wait_for(s)
+        load = Load(s, 60, 40)
+        new = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 32})
+        wait_until(lambda: "warm" in s.said(new) or "serving at" in s.said(new), 60, "the next one")
+        cluster.ctld_kill()
+        try:
+            s.wait_said(first, f"handed-over: to {new}", 60)
+            wait_until(lambda: "empty" in s.said(first), 60, "the end of its streams")
+            found = load.outcomes()
+        finally:
+            cluster.ctld_start()
+        wait_until(lambda: not any(line.startswith(f"{first} ") for line in s.jobs()), 60, "the end of the first")
+        s.wait_said(new, "queued", 60)
+        gateway.wait_for(s)
+    assert set(found["outcomes"]) == {"whole"}, found
+    return f"handed over without it; {whole(found)}"
+
+
+def head_node_killed(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder)
+    s.config["on_failure"] = {"max_requeues": 2}
+    job = s.serve()
+    s.wait_said(job, "waits:")
+    with s.gateway() as gateway:
+        gateway.wait_for(s)
+        load = Load(s, 240, 80)
+        time.sleep(15)
+        head = (s.run_of(job) / "hosts").read_text().split()[1]
+        cluster.node_kill(head)
+        found = load.outcomes()
+        states = ", ".join(s.jobs())
+        gateway.wait_for(s, timeout=120)
+    cluster.node_boot(head)
+    s.cancel()
+    return f"{whole(found)}; no stream ended whole for {found['gap']} s; jobs then: {states}"
+
+
+def gateway_killed(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder)
+    job = s.serve()
+    s.wait_said(job, "waits:")
+    with s.gateway() as gateway:
+        gateway.wait_for(s)
+        front = [p for p in cluster.processes(LOGIN) if "gateway.json" in " ".join(p.argv)]
+        cluster.kill_processes(LOGIN, front)
+        began = time.monotonic()
+        gateway.wait_for(s)
+        caddy = time.monotonic() - began
+        gateway.process.kill()
+        gateway.process.wait()
+        wait_until(lambda: not [p for p in cluster.processes(LOGIN) if p.argv[0].endswith("caddy")], 10, "its Caddys")
+        assert "RUNNING" in " ".join(s.jobs())
+        began = time.monotonic()
+        gateway.start()
+        gateway.wait_for(s)
+        again = time.monotonic() - began
+    return f"Caddy killed: answers after {caddy:.1f} s; all of it killed and begun again: {again:.1f} s; jobs untouched"
+
+
+def two_behind_one_gateway(cluster: Cluster, folder: Path) -> str:
+    one, two = Service(cluster, folder), Service(cluster, folder, "other")
+    two.config["model"] = {**two.config["model"], "served_name": "other/model"}
+    one.serve()
+    two.serve()
+    one.wait_serving()
+    two.wait_serving()
+    with one.gateway(two) as gateway:
+        gateway.wait_for(one)
+        gateway.wait_for(two, model="other/model")
+        assert gateway.ask(one, "no/such") == "404"
+        assert gateway.ask(two, MODEL) == "401"  # with the other one's key
+        two.cancel()
+        wait_until(lambda: gateway.ask(one, "other/model") in ("503 10", "404"), 20, "it to say so")
+        assert gateway.ask(one) == "200"
+    return "each by its model and with its own key; one cancelled, the other one serves on"
+
+
+def idle_and_wake(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder)
+    s.config["service"] = {"idle_stop": 15}
+    job = s.serve()
+    s.wait_said(job, "waits:")
+    with s.gateway() as gateway:
+        gateway.wait_for(s)
+        asked = time.time()
+        ended = s.wait_said(job, "idle:", 90)
+        wait_until(lambda: not s.jobs(), 60, "an empty queue")
+        assert not cluster.left_over(timeout=3)
+        gateway.wait_for(s, "503 10", 30)
+        began = time.time()
+        gateway.wait_for(s, "200", 90)
+        woken = time.time() - began
+    return f"ended {ended - asked:.0f} s after the last request, queue empty; woken by a request: 200 after {woken:.1f} s"
+
+
+DRILLS: tuple[Drill, ...] = (
+    update_and_rollback, late_next_link, never_warm, cancel_in_every_phase, two_of_one_name, slurmctld_down,
+    head_node_killed, gateway_killed, two_behind_one_gateway, idle_and_wake,
+)  # fmt: skip
+
+
+def ask(url: str, model: str) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}
+    headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            print(answer.status)
+    except urllib.error.HTTPError as e:
+        print(e.code, e.headers.get("Retry-After") or "")
+    except OSError:
+        print(0)
+
+
+def drill(one: Drill) -> tuple[str, str, str]:
+    name, began = one.__name__.replace("_", " "), time.monotonic()
+    with Cluster.up(nodes=4, gpus=8) as cluster, shared_folder(cluster) as folder:
+        try:
+            said, how = one(cluster, folder), "passed"
+        except Exception as e:
+            said, how = f"{type(e).__name__}: {e}"[:1500], "FAILED"
+            for out in sorted(folder.glob("**/*.out")):
+                print(f"--- {out.name}\n{out.read_text()[-1500:]}")
+            for log in folder.glob("**/gateway.log"):
+                print(f"--- {log.name}\n{log.read_text()[-1500:]}")
+        for place in (folder, folder / "a", folder / "b"):
+            for service in place.glob("runs/*.service"):
+                Launcher(cluster, place)("cancel", service.name.removesuffix(".service"), timeout=90)
+        left = [*cluster.run(["squeue", "-h"]).stdout.splitlines(), *map(str, cluster.left_over(timeout=5).values()),
+                *scratch_folders(cluster)]  # fmt: skip
+    seconds = f"{time.monotonic() - began:.0f} s"
+    return f"{name} ({seconds})", how if not left else f"{how}, left: {left}", said
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--ask"]:
+        ask(*sys.argv[2:4])
+        return 0
+    wanted = [one for one in DRILLS if not sys.argv[1:] or any(word in one.__name__ for word in sys.argv[1:])]
+    rows = []
+    for one in wanted:
+        rows.append(drill(one))
+        print("| " + " | ".join(rows[-1]) + " |", flush=True)
+    return int(any(how != "passed" for _, how, _ in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

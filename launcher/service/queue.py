@@ -1,0 +1,95 @@
+"""What a service asks of Slurm: one more job, which are there, when one would start, how long this one may run."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from launcher.base.errors import WorkError
+from launcher.base.programs import run_command
+from launcher.run.folder import RunFolder
+from launcher.run.slurm import environment
+
+LIMIT = 20.0  # seconds for an answer
+SUBMIT = 150.0  # and for a job's plan, its checks and its sbatch
+
+
+def comment(runs: Path, name: str) -> str:
+    """Of the service's jobs: what tells them from the user's other jobs, those of a like service in another folder
+    too."""
+    return f"sgl-launch-service={name}@{runs}"
+
+
+def options(runs: Path, name: str, after: str = "") -> list[str]:
+    """sbatch's options of a link; `after` is the job whose failure it waits for."""
+    wait = [f"--dependency=afternotok:{after}", "--kill-on-invalid-dep=yes"] if after else []
+    return [f"--comment={comment(runs, name)}", *wait]
+
+
+def more_options(run: RunFolder) -> list[str]:
+    """What else the user gave sbatch for this link."""
+    given = [str(one) for one in (run.json("submit.json") or {}).get("options") or ()]
+    return [one for one in given if not one.startswith(("--comment=", "--dependency=", "--kill-on-invalid-dep="))]
+
+
+def submit(
+    config: Path, runs: Path, name: str, after: str = "", sets: Sequence[str] = (), more: Sequence[str] = ()
+) -> str:
+    """Queue one more job of a service, with the config of a run folder; returns its id. Raises WorkError."""
+    words = [sys.executable, "-m", "launcher.cli", "submit", str(config), "--no-check", "--parsable",
+             *(f"--set={one}" for one in (f"runs={runs}", *sets)),
+             "--", *options(runs, name, after), *more]  # fmt: skip
+    code, output = run_command(words, SUBMIT)
+    found = re.search(r"^(\d+)(;\S+)?$", output.strip(), re.M)
+    if code or found is None:
+        raise WorkError(f"the next job could not be queued: {' '.join(output.split())[-300:]}")
+    return found[1]
+
+
+def submit_next(run: RunFolder, after: bool = True) -> str:
+    """Queue one more like this link, which waits for its failure if it is to come `after` it. Raises WorkError."""
+    before = run.job_id if after else ""
+    return submit(run.path / "effective.yaml", run.path.parent, run.name, before, more=more_options(run))
+
+
+def queued(runs: Path, name: str) -> list[str]:
+    """Ids of the service's jobs that Slurm has not ended, the newest first. Raises WorkError."""
+    output = ask("squeue", "--me", "-h", "-o", "%i|%k")
+    pairs = [line.strip().partition("|") for line in output.splitlines()]
+    ids = {job.partition("+")[0] for job, _, said in pairs if said == comment(runs, name)}
+    return sorted(ids, key=int, reverse=True)
+
+
+def end_of(job_id: str) -> float | None:
+    """When Slurm ends a job, in seconds since the epoch; None where it has no limit. Raises WorkError."""
+    said = ask("squeue", "-h", "-j", job_id, "-o", "%e").strip()
+    return _seconds(said)
+
+
+def wait_for_room(run: RunFolder) -> float:
+    """Seconds until a job like that of this run folder would start, as Slurm expects now; 0 where it does not say."""
+    try:
+        said = ask("sbatch", "--test-only", *more_options(run), str(run.path / "job.sh"))
+    except WorkError:
+        return 0.0
+    found = re.search(r"to start at (\S+)", said)
+    start = _seconds(found[1]) if found else None
+    return max(start - time.time(), 0.0) if start else 0.0
+
+
+def ask(*words: str) -> str:
+    """What one of Slurm's programs says. Raises WorkError."""
+    code, output = run_command(list(words), LIMIT, environment())
+    if code:
+        raise WorkError(f"{words[0]}: {' '.join(output.split())}")
+    return output
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return None
