@@ -114,7 +114,7 @@ def drill(links: int, count: int, rate: float, update: bool) -> int:
             client = cluster.popen(words, LOGIN, cwd=ROOT, env={"OPENAI_API_KEY": key}, stdout=subprocess.PIPE)
             if update:
                 time.sleep(30)
-                config["mocker"]["block-size"] = 32
+                config["mocker"]["max-num-seqs"] = 200
                 print(launcher("serve", launcher.write(json.dumps(config), "new.yaml"), "--for", length,
                                "--lead", "120").stdout)  # fmt: skip
             said = client.communicate(timeout=links * 70 + 400)[0]

@@ -29,7 +29,6 @@ from tests.slurm.deploy import MODEL, SGL_LAUNCH, Launcher, scratch_folders, sha
 
 PORT = 8000
 RATE = 12.0  # tokens a second of one of the mocker's streams
-SWEEP = {"prompt_tokens": [64], "concurrency": [2], "output_tokens": [4], "timeout": 60}
 
 
 class Service:
@@ -39,7 +38,6 @@ class Service:
         self.cluster, self.folder, self.name, self.launcher = cluster, folder, name, Launcher(cluster, folder)
         self.config = json.loads(small())
         self.config |= {"name": name, "mocker": {"speedup-ratio": 0.1}, "timeouts": {"drain": 30}}
-        self.config["warmup"]["requests"] = dict(SWEEP)
         self.config["slurm"]["time"] = "00:20:00"
         self.config |= changes
         self.runs = folder / "runs"
@@ -163,15 +161,15 @@ def update_and_rollback(cluster: Cluster, folder: Path) -> str:
     with s.gateway() as gateway:
         gateway.wait_for(s)
         load = Load(s, 120, 60)
-        second = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 32})
+        second = s.serve(mocker={"speedup-ratio": 0.1, "max-num-seqs": 64})
         s.wait_said(first, f"handed-over: to {second}")
         wait_until(lambda: not any(line.startswith(f"{first} ") for line in s.jobs()), 60, "the end of the first")
         said = s.launcher("rollback", "small").stdout
         third = re.findall(r"job (\d+) has", said)[0]
         s.wait_said(second, f"handed-over: to {third}")
         config = (s.run_of(third) / "effective.yaml").read_text()
-        assert "block-size" not in config
-        withdrawn = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 64})
+        assert "max-num-seqs" not in config
+        withdrawn = s.serve(mocker={"speedup-ratio": 0.1, "max-num-seqs": 32})
         said = s.launcher("rollback", "small").stdout
         assert f"the update in job {withdrawn} is withdrawn" in said, said
         found = load.outcomes()
@@ -191,7 +189,7 @@ def late_next_link(cluster: Cluster, folder: Path) -> str:
     with s.gateway() as gateway:
         gateway.wait_for(s)
         load = Load(s, 60, 40)
-        second = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 32})
+        second = s.serve(mocker={"speedup-ratio": 0.1, "max-num-seqs": 64})
         time.sleep(8)
         status = s.status()
         (line,) = [line for line in status.splitlines() if f"job {second}  PENDING" in line]
@@ -247,7 +245,7 @@ def cancel_in_every_phase(cluster: Cluster, folder: Path) -> str:
     job = s.serve()
     url = s.wait_serving()
     load = Load(s, 20, 2, url)
-    new = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 32})
+    new = s.serve(mocker={"speedup-ratio": 0.1, "max-num-seqs": 64})
     s.wait_said(job, f"handed-over: to {new}")
     cancelled(s, "handing over, streams running")
     load.outcomes()
@@ -287,7 +285,7 @@ def slurmctld_down(cluster: Cluster, folder: Path) -> str:
     with s.gateway() as gateway:
         gateway.wait_for(s)
         load = Load(s, 60, 40)
-        new = s.serve(mocker={"speedup-ratio": 0.1, "block-size": 32})
+        new = s.serve(mocker={"speedup-ratio": 0.1, "max-num-seqs": 64})
         wait_until(lambda: "warm" in s.said(new) or "serving at" in s.said(new), 60, "the next one")
         cluster.ctld_kill()
         try:
@@ -377,7 +375,7 @@ def idle_and_wake(cluster: Cluster, folder: Path) -> str:
         began = time.time()
         gateway.wait_for(s, "200", 90)
         woken = time.time() - began
-    return f"ended {ended - asked:.0f} s after the last request, queue empty; woken by a request: 200 after {woken:.1f} s"
+    return f"ended after {ended - asked:.0f} s without a request, queue empty; one woke it: 200 after {woken:.1f} s"
 
 
 DRILLS: tuple[Drill, ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -106,6 +107,12 @@ class Security(Part):
     )
 
 
+def span(value: Any) -> Any:
+    """Seconds of a text like 45s, 30m, 2h, 7d or 2w; whatever else is given as it is."""
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", value.strip()) if isinstance(value, str) else None
+    return int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]] if match else value
+
+
 class Service(Part):
     """A chain of jobs under one name (`sgl-launch serve`)."""
 
@@ -117,7 +124,8 @@ class Service(Part):
         description="Seconds before a job's end at which the next one may start. When not given: twice the time that "
         "this one took to become warm, two minutes, and what Slurm expects one to wait.",
     )
-    idle_stop: Seconds | None = Field(
+    idle_stop: Annotated[Seconds, BeforeValidator(span)] | None = Field(
         default=None,
-        description="Seconds without a request after which the service ends; the gateway starts it again at the next.",
+        description="Seconds (or 45s, 30m, 2h, 1d) without a request after which the service ends; the gateway starts "
+        "it again at the next one.",
     )

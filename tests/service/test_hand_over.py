@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+import pytest
+
 from launcher.front.caddy import DOOR, client_upstreams
 from launcher.front.keys import service_folder
 from launcher.run.folder import RunFolder
@@ -169,3 +171,45 @@ def ask_or(port: int) -> int | None:
         return ask(port, None, path="/v1/models")
     except OSError:
         return None
+
+
+def test_a_request_with_the_key_wakes_a_service_that_ended_because_nobody_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "gateway").mkdir()
+    (port,), runs, queued = free_ports(1), tmp_path / "runs", list[str]()
+    monkeypatch.setattr("launcher.service.queue.submit_next", lambda run, after: queued.append(run.job_id) or "2")
+    with front(tmp_path / "a") as a:
+        run = link_of(runs, "a", 1, a, "A/x")
+        run.add_event("link", "idle", "no request for 30 m")
+        run.add_event("stop", "started")
+        run.add_event("stop", "done", "exit status 0")
+        (run.path / "endpoint.json").unlink()
+        gateway = Gateway(f"127.0.0.1:{port}", ["a"], runs, tmp_path / "gateway", lambda text: None)
+        over = Event()
+
+        def look() -> None:
+            while not over.wait(0.05):
+                gateway.look()
+
+        gateway.look()
+        looking = Thread(target=look)
+        looking.start()
+        try:
+            while ask_or(port) is None:
+                pass
+            assert ask(port, "wrong", "A/x") == 401
+            assert ask(port, a.keys.endpoint, path="/v1/models") == 0  # who only looks wakes nobody
+            assert queued == []
+            assert ask(port, a.keys.endpoint, "A/x") == 0
+            assert queued == ["1"]
+            link_of(runs, "a", 2, a, "A/x")
+            while ask(port, a.keys.endpoint, "A/x") != 200:
+                pass
+            assert queued == ["1"]
+        finally:
+            over.set()
+            looking.join()
+            gateway.end()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 
@@ -11,16 +10,15 @@ import click
 from launcher.base.errors import InputError
 from launcher.commands.options import planned, set_option
 from launcher.commands.submit import command as submit
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+from launcher.config.running import span
 
 
 def seconds(text: str) -> int:
     """`7d`, `12h`, `90m`, `45s`. Raises InputError."""
-    match = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip())
-    if match is None or int(match[1]) == 0:
+    found = span(text)
+    if not isinstance(found, int) or not found:
         raise InputError(f"--for {text!r} is no length of time; examples: 7d, 12h, 90m")
-    return int(match[1]) * _UNITS[match[2]]
+    return found
 
 
 @click.command("serve")
