@@ -127,6 +127,9 @@ class Gateway:
         wait_until(lambda: self.ask(service, model) == status, timeout, f"{status} of {service.name} at the gateway")
 
 
+LOADS: list[Load] = []
+
+
 class Load:
     """Streams of 1 to 8 s that begin at random moments."""
 
@@ -137,6 +140,8 @@ class Load:
         self.process = service.cluster.popen(
             words, LOGIN, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+
+        LOADS.append(self)
 
     def outcomes(self) -> dict[str, Any]:
         said, err = self.process.communicate(timeout=300)
@@ -208,7 +213,7 @@ def never_warm(cluster: Cluster, folder: Path) -> str:
     with s.gateway() as gateway:
         gateway.wait_for(s)
         load = Load(s, 60, 30)
-        bad = s.serve(timeouts={"drain": 30, "ready": 10}, setup="sleep 60")
+        bad = s.serve(timeouts={"drain": 30, "ready": 10}, setup=["sleep 60"])
         wait_until(lambda: cluster.job_state(int(bad)) not in ("RUNNING", "PENDING", "COMPLETING"), 90, "its end")
         found = load.outcomes()
         gateway.wait_for(s)
@@ -294,11 +299,14 @@ def slurmctld_down(cluster: Cluster, folder: Path) -> str:
             found = load.outcomes()
         finally:
             cluster.ctld_start()
-        wait_until(lambda: not any(line.startswith(f"{first} ") for line in s.jobs()), 60, "the end of the first")
+        back = time.monotonic()
         s.wait_said(new, "queued", 60)
+        # the nodes' daemons say again, now and then, what they could not say
+        wait_until(lambda: not any(line.startswith(f"{first} ") for line in s.jobs()), 240, "the end of the first")
+        known = time.monotonic() - back
         gateway.wait_for(s)
     assert set(found["outcomes"]) == {"whole"}, found
-    return f"handed over without it; {whole(found)}"
+    return f"handed over without it; {whole(found)}; Slurm knew of the end {known:.0f} s after it was back"
 
 
 def head_node_killed(cluster: Cluster, folder: Path) -> str:
@@ -402,7 +410,9 @@ def drill(one: Drill) -> tuple[str, str, str]:
     with Cluster.up(nodes=4, gpus=8) as cluster, shared_folder(cluster) as folder:
         try:
             said, how = one(cluster, folder), "passed"
-        except Exception as e:
+        except (Exception, SystemExit) as e:
+            for load in LOADS:
+                load.process.kill()
             said, how = f"{type(e).__name__}: {e}"[:1500], "FAILED"
             for out in sorted(folder.glob("**/*.out")):
                 print(f"--- {out.name}\n{out.read_text()[-1500:]}")

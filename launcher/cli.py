@@ -49,7 +49,7 @@ COMMANDS = {
 }
 MEASURED = ("bench", "compare", "eval", "metrics", "profile", "sweep", "top")  # in launcher.measure
 HIDDEN = {"job": "What a job's script calls."}
-SERVICES = ("serve", "rollback", "gateway", "cancel", "endpoint", "status")  # in launcher.service
+SERVICES = ("serve", "rollback", "gateway", "cancel", "endpoint", "render", "status")  # in launcher.service
 HOMES = {
     **dict.fromkeys(("init", "configs"), "begin"),
     **dict.fromkeys(MEASURED, "measure.commands"),

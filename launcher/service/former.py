@@ -13,12 +13,14 @@ from launcher.service.links import is_link, warm_event
 
 
 def config_of(run: RunFolder) -> object:
-    """What a link was submitted with, without what concerns the chain."""
+    """What a link was submitted with, without what concerns the chain and the folder of runs."""
     try:
         found = yaml.safe_load((run.path / "effective.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         return None
-    return {key: value for key, value in found.items() if key != "service"} if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    return {key: value for key, value in found.items() if key not in ("service", "runs")}
 
 
 def former(name: str, runs: Path, now: RunFolder) -> RunFolder | None:

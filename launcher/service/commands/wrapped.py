@@ -18,7 +18,7 @@ def is_service(name: str | None, runs: Path) -> bool:
 def wrapped(core: click.Command, callback: Callable[..., Any]) -> click.Command:
     """A command like `core`, which calls another function with its arguments."""
     return click.Command(
-        core.name, params=core.params, callback=callback, help=core.help, context_settings=core.context_settings
+        core.name, params=[*core.params], callback=callback, help=core.help, context_settings=core.context_settings
     )
 
 
