@@ -101,7 +101,7 @@ def _worker(config: Config, role: RolePlan) -> dict[str, Any]:
 def _container(config: Config, words: list[str], env: Any) -> dict[str, Any]:
     made: dict[str, Any] = {"image": image(str(config.container.image))}
     if words:
-        made |= {"command": [config.python or "python3"], "args": words}
+        made |= {"command": [config.python or "python3", *words[:2]], "args": words[2:]}
     if env:
         made["env"] = [{"name": name, "value": str(value)} for name, value in env.items()]
     return made

@@ -34,7 +34,8 @@ def test_dsr1() -> None:
     container = decode["extraPodSpec"]["mainContainer"]
     assert container["image"] == "nvcr.io/nvidia/ai-dynamo/sglang-runtime:1.4.2"
     words = container["args"]
-    assert words[:4] == ["-m", "dynamo.sglang", "--model-path", "/models/r1"]
+    assert container["command"] == ["python3", "-m", "dynamo.sglang"]  # by which the operator knows SGLang
+    assert words[:2] == ["--model-path", "/models/r1"]
     assert words[words.index("--tp-size") + 1] == "32"
     assert "--disaggregation-bootstrap-port" in services["prefill"]["extraPodSpec"]["mainContainer"]["args"]
     assert not {"--dist-init-addr", "--nnodes", "--node-rank"} & set(words)  # the operator's
