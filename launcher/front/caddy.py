@@ -25,6 +25,7 @@ SERVER_NAME = "sgl-launch"  # what the job's certificates say (launcher.job.keys
 # `_LIVE`; without another one, a request waits for `_RETRY` for a frontend that is being started again.
 _DIAL, _LIVE, _EVERY, _AWAY, _RETRY, _DOOR = 3, 2, 1, 5, 5, 10
 _HEADERS, _IDLE = 15, 300  # for a client's request line and headers; between two requests of a connection
+_PROBE = 2  # between two questions whether the other end of a silent connection is there
 _COME_AGAIN = 10  # for a client that nobody serves now
 _CONNECTIONS = 1024  # that are kept open to each frontend
 
@@ -96,6 +97,8 @@ def door(socket: str, url: str, ca: str | None) -> str:
     parts = urlsplit(url)
     handler = _proxy([parts.netloc])
     del handler["headers"]  # the keys go along
+    # a node that dies closes nothing: without these, a stream from it would hang for minutes; nine go unanswered
+    handler["transport"]["keep_alive"]["probe_interval"] = f"{_PROBE}s"
     if parts.scheme == "https":
         handler["transport"]["tls"] = {"ca": {"provider": "file", "pem_files": [ca]}} if ca else {}
     server = _server([f"unix/{socket}|0600"], [{"handle": [handler]}])
