@@ -323,8 +323,6 @@ def head_node_killed(cluster: Cluster, folder: Path) -> str:
         found = load.outcomes()
         states = ", ".join(s.jobs())
         gateway.wait_for(s, timeout=120)
-    cluster.node_boot(head)
-    s.cancel()
     return f"{whole(found)}; no stream ended whole for {found['gap']} s; jobs then: {states}"
 
 
@@ -418,6 +416,7 @@ def drill(one: Drill) -> tuple[str, str, str]:
                 print(f"--- {out.name}\n{out.read_text()[-1500:]}")
             for log in folder.glob("**/gateway.log"):
                 print(f"--- {log.name}\n{log.read_text()[-1500:]}")
+        cluster.mend()
         for place in (folder, folder / "a", folder / "b"):
             for service in place.glob("runs/*.service"):
                 Launcher(cluster, place)("cancel", service.name.removesuffix(".service"), timeout=90)
