@@ -31,6 +31,7 @@ from launcher.service.links import Link, is_leaving, lead_of, link_of, links, ne
 EVERY = 5.0  # seconds between two looks at the run folders and the queue
 LINGER = 10.0  # seconds after a hand-over in which gateways and clients find the new address
 FORWARD = 60.0  # seconds for which an otherwise empty link goes on handing requests on
+SPARE = 10.0  # seconds of the job's time that are left when all requests have ended and all processes were stopped
 PROOF = 30.0  # seconds for the next link to answer a request from this node
 ENDS, ROOM = 60.0, 600.0  # seconds between two questions to Slurm: when this job ends, when another would start
 
@@ -39,7 +40,9 @@ class Keeper:
     """Of one link."""
 
     def __init__(self, run: RunFolder) -> None:
-        service = run.plan().config["service"]
+        config = run.plan().config
+        service, limits = config["service"], config["timeouts"]
+        self.drain = float(limits["drain"]) + float(limits["stop"]) + SPARE
         self.run, self.until, self.given_lead = run, float(service["until"]), service.get("lead")
         scratch = _scratch(run)
         self.admin, self.door = Admin(scratch / "admin.sock"), Door(scratch, DOOR)
@@ -67,7 +70,7 @@ class Keeper:
         own = next((x for x in found if x.run.path == self.run.path), None) or link_of(self.run, job_state(self.run))
         later = [x for x in found if x.number > own.number]
         lead = lead_of(own, self.given_lead, self._wait_for_room())
-        step = next_step(own, later, time.time(), self._end_of_job(), self.until, lead)
+        step = next_step(own, later, time.time(), self._end_of_job(), self.until, lead, self.drain)
         if step.do == "hand over" and step.link is not None:
             return await self._hand_over(step.link)
         if self.door.leads_to:
@@ -76,6 +79,11 @@ class Keeper:
         if step.do == "end":
             self.say("ended", step.why)
             return True
+        if step.do == "drain":
+            if step.link is not None:
+                self._let_go(step.link)
+            self.say("drains", step.why)
+            return True
         if self.idle.over(self._running(self.ways)):
             for link in later:
                 if link.living and not link.warm:
@@ -83,8 +91,7 @@ class Keeper:
             self.say("idle", f"no request for {duration(self.idle.limit)}")
             return True
         if step.do == "let go" and step.link is not None:
-            self.say("let-go", step.link.run.job_id)
-            queue.ask("scontrol", "update", f"JobId={step.link.run.job_id}", "Dependency=")
+            self._let_go(step.link)
         elif step.do == "submit":
             self.say("queued", queue.submit_next(self.run))
         elif step.why:
@@ -109,8 +116,16 @@ class Keeper:
             if (silent >= 3 and waited > LINGER) or (quiet >= 3 and waited > FORWARD):
                 self.say("empty", "the requests of this link have ended")
                 return True
+            if time.time() > self._end_of_job() - self.drain:
+                self.say("drains", "its time is over")
+                return True
             if is_leaving(link.run):
                 return False
+
+    def _let_go(self, link: Link) -> None:
+        """It need not wait for this link's failure any more. Raises WorkError."""
+        queue.ask("scontrol", "update", f"JobId={link.run.job_id}", "Dependency=")
+        self.say("let-go", link.run.job_id)
 
     def _running(self, ways: set[str]) -> int:
         """Requests that run now, by these ways."""

@@ -88,21 +88,27 @@ def current(found: Sequence[Link]) -> Link | None:
 @dataclass(frozen=True)
 class Step:
     """What a link does next: hand over to `link`, let go of `link` (which waits for this one's failure), submit one
-    more, end because the service's time is over, or nothing."""
+    more, end because the service's time is over, drain because its own is (and let go of `link`), or nothing."""
 
-    do: Literal["hand over", "let go", "submit", "end", "wait"]
+    do: Literal["hand over", "let go", "submit", "end", "drain", "wait"]
     link: Link | None = None
     why: str = ""
 
 
-def next_step(own: Link, later: Sequence[Link], now: float, ends: float, until: float, lead: float) -> Step:
+def next_step(
+    own: Link, later: Sequence[Link], now: float, ends: float, until: float, lead: float, drain: float = 0.0
+) -> Step:
     """Pure. `later` are the links after `own`; `ends` is when Slurm ends this one, `until` when the service ends, both
-    in seconds since the epoch; `lead` is how many seconds before its end the next one is let go."""
+    in seconds since the epoch. Seconds before its end: `lead` when the next one is let go, `drain` when it takes
+    nothing new."""
     if now >= until:
         return Step("end", why="the service's time is over")
     if warm := current(later):
         return Step("hand over", warm)
     living = [link for link in later if link.living]
+    if now >= ends - drain:
+        held = next((link for link in living if link.held), None)
+        return Step("drain", held, "its time is over, and no other job is warm")
     if not living:
         failed = len(later)
         if until <= ends:

@@ -33,11 +33,15 @@ OWN = link(1, warm=True)
     [
         ([], 0, 10_000, "submit"),
         ([], 0, 1000, "wait"),  # the last one
+        ([], 960, 1000, "drain"),
         ([], 1000, 1000, "end"),
         ([link(2, warm=True)], 1000, 1000, "end"),
         ([link(2, HELD)], 0, 10_000, "wait"),
         ([link(2, HELD)], 950, 10_000, "let go"),
         ([link(2, WAITS)], 950, 10_000, "wait"),
+        ([link(2, WAITS)], 961, 10_000, "drain"),  # too late
+        ([link(2, HELD)], 961, 10_000, "drain"),
+        ([link(2, warm=True)], 961, 10_000, "hand over"),
         ([link(2, HELD), link(3, WAITS)], 950, 10_000, "wait"),  # an update waits already
         ([link(2)], 950, 10_000, "wait"),  # it starts
         ([link(2, warm=True)], 0, 10_000, "hand over"),
@@ -48,7 +52,7 @@ OWN = link(1, warm=True)
     ],
 )
 def test_the_next_step(later: list[Link], now: float, until: float, expected: str) -> None:
-    assert next_step(OWN, later, now, ends=1000, until=until, lead=100).do == expected
+    assert next_step(OWN, later, now, ends=1000, until=until, lead=100, drain=40).do == expected
 
 
 def test_the_newest_warm_link_takes_over() -> None:
