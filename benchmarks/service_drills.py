@@ -206,6 +206,29 @@ def late_next_link(cluster: Cluster, folder: Path) -> str:
     return f"`status` meanwhile: {line.strip()!r}; then handed over; {whole(found)}"
 
 
+def too_late(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder, timeouts={"drain": 20})
+    s.config["slurm"] |= {"nodelist": "n001", "time": "00:02:00"}
+    first = s.serve("--lead", "90")
+    s.wait_said(first, "queued")
+    block = cluster.run(["sbatch", "--parsable", "-w", "n001", "--gpus-per-node=6", "--wrap", "sleep 300"], LOGIN,
+                        cwd=str(folder)).stdout.strip()  # fmt: skip
+    cluster.wait_state(int(block), "RUNNING", 20)
+    with s.gateway() as gateway:
+        gateway.wait_for(s)
+        load = Load(s, 60, 40)
+        s.wait_said(first, "drains", 120)
+        found = load.outcomes()
+        gateway.wait_for(s, "503 10", 60)
+        cluster.run(["scancel", block], LOGIN)
+        began = time.monotonic()
+        gateway.wait_for(s, "200", 90)
+        again = time.monotonic() - began
+    assert set(found["outcomes"]) == {"whole"}, found
+    state = cluster.job_state(int(first))
+    return f"drained by itself ({state}), {whole(found)}, then 503; 200 again {again:.0f} s after there was room"
+
+
 def never_warm(cluster: Cluster, folder: Path) -> str:
     s = Service(cluster, folder)
     first = s.serve()
@@ -385,8 +408,8 @@ def idle_and_wake(cluster: Cluster, folder: Path) -> str:
 
 
 DRILLS: tuple[Drill, ...] = (
-    update_and_rollback, late_next_link, never_warm, cancel_in_every_phase, two_of_one_name, slurmctld_down,
-    head_node_killed, gateway_killed, two_behind_one_gateway, idle_and_wake,
+    update_and_rollback, late_next_link, too_late, never_warm, cancel_in_every_phase, two_of_one_name,
+    slurmctld_down, head_node_killed, gateway_killed, two_behind_one_gateway, idle_and_wake,
 )  # fmt: skip
 
 
