@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from launcher.base.errors import WorkError
@@ -63,7 +64,7 @@ class Door:
         self.folder, self.path, self.open = folder, folder / f"{name}.sock", folder / f"{name}.open"
         self.leads_to: tuple[str, str | None] | None = None
         self._current: subprocess.Popen[bytes] | None = None
-        self._old: list[tuple[float, subprocess.Popen[bytes]]] = []
+        self._old: list[tuple[float, str, subprocess.Popen[bytes]]] = []
         self._turn = 0
 
     def lead(self, url: str, ca: str | None) -> None:
@@ -102,23 +103,26 @@ class Door:
         self._leave()
         self.leads_to = None
 
-    def tidy(self) -> None:
-        """End the old doors; call it now and then."""
-        for begun, process in self._old:
-            if time.monotonic() > begun + OLD and process.poll() is None:
+    def tidy(self, dead: Callable[[str], bool] = lambda url: False) -> None:
+        """End the old doors; call it now and then. Those to an address that is `dead` end at once, with an error for
+        the requests that would wait there for ever."""
+        for begun, url, process in self._old:
+            if dead(url):
+                process.kill()
+            elif time.monotonic() > begun + OLD and process.poll() is None:
                 process.terminate()  # it waits for the requests that run
-        self._old = [(begun, process) for begun, process in self._old if process.poll() is None]
+        self._old = [one for one in self._old if one[2].poll() is None]
 
     def end(self) -> None:
         """End all doors now."""
         self.close()
-        for _, process in self._old:
+        for _, _, process in self._old:
             process.kill()
             process.wait()
 
     def _leave(self) -> None:
-        if self._current is not None:
-            self._old.append((time.monotonic(), self._current))
+        if self._current is not None and self.leads_to is not None:
+            self._old.append((time.monotonic(), self.leads_to[0], self._current))
         self._current = None
 
 

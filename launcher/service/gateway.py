@@ -43,6 +43,7 @@ class Target:
     model: str | None
     url: str | None = None
     ca: str | None = None
+    run: RunFolder | None = None
     idle: RunFolder | None = None
 
 
@@ -53,8 +54,8 @@ def find(services: Sequence[str], runs: Path, known: dict[RunFolder, JobState]) 
         of_name = links(name, runs, known)
         link = current(of_name)
         endpoint = link.run.endpoint() if link else None
-        if endpoint is not None:
-            found.append(Target(name, endpoint.model, endpoint.url, endpoint.ca))
+        if link is not None and endpoint is not None:
+            found.append(Target(name, endpoint.model, endpoint.url, endpoint.ca, link.run))
             continue
         plans = (one.run.plan_or_none() for one in reversed(of_name))
         model = next((plan.served_name for plan in plans if plan), None)
@@ -120,6 +121,7 @@ class Gateway:
         self._said: dict[str, str] = {}
         self._wakers: dict[str, Waker] = {}
         self._idle = set[str]()
+        self._runs: dict[str, RunFolder] = {}
 
     def look(self) -> None:
         """One look at the run folders."""
@@ -139,7 +141,8 @@ class Gateway:
         self._write(f"{name}.model", pattern)
         self._write(f"{name}.key", read_keys(service_folder(self.runs, name)).endpoint or "no-key")
         try:
-            if target.url:
+            if target.url and target.run:
+                self._runs[target.url] = target.run
                 door.lead(target.url, target.ca)
             elif target.idle is not None:
                 self._idle.add(name)
@@ -154,9 +157,15 @@ class Gateway:
         if self._said.get(name) != said:
             self._said[name] = said
             self.say(f"{name}: {said}")
-        door.tidy()
+        door.tidy(lambda url: self._is_dead(url, target))
         if name in self._wakers:
             self._wakers[name].answer()
+
+    def _is_dead(self, url: str, now: Target) -> bool:
+        """Whether the job that had this address has ended by now, or was begun again elsewhere."""
+        run = self._runs.get(url)
+        state = self._known.get(run, JobState("UNKNOWN")) if run else JobState("UNKNOWN")
+        return state.ended or state.waiting or (run is not None and run == now.run and url != now.url)
 
     def _waker(self, name: str) -> Path:
         path = self.folder / f"{name}-wake.sock"

@@ -74,7 +74,7 @@ class Keeper:
         if step.do == "hand over" and step.link is not None:
             return await self._hand_over(step.link)
         if self.door.leads_to:
-            self.door.close()
+            self.door.end()
             self.say("took-back", "the next job does not serve any more; this one does again")
         if step.do == "end":
             self.say("ended", step.why)
@@ -106,7 +106,7 @@ class Keeper:
         await wait_for_chat(next_one, time.monotonic() + PROOF)
         self.door.lead(next_one.endpoint, next_one.ca)
         self.say("handed-over", f"to {link.run.job_id} at {next_one.endpoint}")
-        begin, quiet, silent = time.monotonic(), 0, 0
+        begin, quiet, silent, asked = time.monotonic(), 0, 0, 0.0
         while True:
             await asyncio.sleep(0.5)
             # the job's own questions at intervals are among those of its frontends
@@ -119,8 +119,14 @@ class Keeper:
             if time.time() > self._end_of_job() - self.drain:
                 self.say("drains", "its time is over")
                 return True
-            if is_leaving(link.run):
+            if is_leaving(link.run) or (waited > asked + EVERY and self._is_gone(link.run)):
                 return False
+            asked = waited if waited > asked + EVERY else asked
+
+    def _is_gone(self, run: RunFolder) -> bool:
+        """Whether Slurm says so: a node that dies writes nothing."""
+        state = job_state(run, 5.0)
+        return state.ended or state.waiting
 
     def _let_go(self, link: Link) -> None:
         """It need not wait for this link's failure any more. Raises WorkError."""

@@ -7,7 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -24,7 +24,11 @@ from tests.front.test_front import Front, free_ports, front
 
 
 def stream(made: Front, events: int, found: list[int]) -> None:
-    with urllib.request.urlopen(made.request("/v1/chat/completions", made.keys.endpoint, events), timeout=30) as answer:
+    request = made.request("/v1/chat/completions", made.keys.endpoint, events)
+    with (
+        suppress(http.client.IncompleteRead, urllib.error.HTTPError),
+        urllib.request.urlopen(request, timeout=30) as answer,
+    ):
         found.append(sum(line.startswith(b"data: ") for line in answer))
 
 
@@ -95,6 +99,15 @@ def test_streams_go_on_while_new_requests_go_to_the_next_link(tmp_path: Path) ->
         assert not [wrong for client in clients for wrong in client.wrong]
         assert min(client.whole for client in clients) > 20
         assert not any(admin.running().values())
+        cut = Thread(target=stream, args=(old, 500, found))
+        cut.start()
+        while not admin.running().get(through):
+            pass
+        door.close()
+        door.tidy(lambda url: url.endswith(str(new.port)))  # its node is gone: the stream ends now, and not whole
+        cut.join(5)
+        assert not cut.is_alive()
+        assert len(found) == 7
         assert (tmp_path / "old" / "admin.sock").stat().st_mode & 0o777 == 0o600
         door.end()
 
