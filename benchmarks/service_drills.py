@@ -346,6 +346,8 @@ def head_node_killed(cluster: Cluster, folder: Path) -> str:
         found = load.outcomes()
         states = ", ".join(s.jobs())
         gateway.wait_for(s, timeout=120)
+    cluster.node_boot(head)
+    cluster.run("rm -rf /tmp/sgl-launch-*", head, cwd="/")  # a machine that fell over tidies nothing
     return f"{whole(found)}; no stream ended whole for {found['gap']} s; jobs then: {states}"
 
 
