@@ -145,7 +145,9 @@ def test_processes_of_the_engine_die(engine: Run, cluster: Cluster) -> None:
     a_process_of_the_engine_dies(engine, cluster, 0, "n002", "scheduler_DP0_TP0", "STOP")
 
 
-def a_process_of_the_engine_dies(engine: Run, cluster: Cluster, rank: int, node: str, what: str, name: str = "KILL") -> None:
+def a_process_of_the_engine_dies(
+    engine: Run, cluster: Cluster, rank: int, node: str, what: str, name: str = "KILL"
+) -> None:
     title = f"sglang::{what}"
     victims = wait_until(lambda: [p for p in cluster.processes(node) if p.argv[0] == title], 10, "its process")
     time.sleep(1.5)  # seen by the agent

@@ -138,7 +138,8 @@ def test_a_part_is_lost(play: Play, stage: str, how: str, rule: str, deaf: str) 
         if not world.job.ending.done():
             await quiet(world)
 
-    why = "it has not answered" if how == "lost" else "a process of its engine ended or was stopped (rank decode-0/0, pid 7 on n1)"
+    ended = "a process of its engine ended or was stopped (rank decode-0/0, pid 7 on n1)"
+    why = "it has not answered" if how == "lost" else ended
     world = play(World(hold={stage}, deaf={"decode-0": deaf}), does, f"{CONFIG}on_failure: {{workers: {rule}}}\n")
     assert ("decode-0", "lost", why) in world.events
     first = next(s for s in world.steps if s.name == "decode-0")
