@@ -393,9 +393,8 @@ def two_behind_one_gateway(cluster: Cluster, folder: Path) -> str:
 
 def idle_and_wake(cluster: Cluster, folder: Path) -> str:
     s = Service(cluster, folder)
-    s.config["service"] = {"idle_stop": 15}
+    s.config["service"] = {"idle_stop": "30s"}
     job = s.serve()
-    s.wait_said(job, "waits:")
     with s.gateway() as gateway:
         gateway.wait_for(s)
         asked = time.time()
