@@ -59,7 +59,7 @@ def find(services: Sequence[str], runs: Path, known: dict[RunFolder, JobState]) 
             continue
         plans = (one.run.plan_or_none() for one in reversed(of_name))
         model = next((plan.served_name for plan in plans if plan), None)
-        last = of_name[-1].run if of_name else None
+        last = next((one.run for one in reversed(of_name) if one.run.events()), None)  # not one that only waited
         found.append(Target(name, model, idle=last if last and _was_idle(last) else None))
     return found
 

@@ -193,13 +193,16 @@ def test_a_request_with_the_key_wakes_a_service_that_ended_because_nobody_asked(
     (tmp_path / "runs").mkdir()
     (tmp_path / "gateway").mkdir()
     (port,), runs, queued = free_ports(1), tmp_path / "runs", list[str]()
-    monkeypatch.setattr("launcher.service.queue.submit_next", lambda run, after: queued.append(run.job_id) or "2")
+    monkeypatch.setattr("launcher.service.queue.submit_next", lambda run, after: queued.append(run.job_id) or "3")
     with front(tmp_path / "a") as a:
         run = link_of(runs, "a", 1, a, "A/x")
         run.add_event("link", "idle", "no request for 30 m")
         run.add_event("stop", "started")
         run.add_event("stop", "done", "exit status 0")
         (run.path / "endpoint.json").unlink()
+        waited = RunFolder(runs / "a-2")  # for the job before, and was ended with it
+        waited.path.mkdir()
+        waited.write_json("submit.json", {"options": options(runs, "a", "1")})
         gateway = Gateway(f"127.0.0.1:{port}", ["a"], runs, tmp_path / "gateway", lambda text: None)
         over = Event()
 
@@ -217,11 +220,11 @@ def test_a_request_with_the_key_wakes_a_service_that_ended_because_nobody_asked(
             assert ask(port, a.keys.endpoint, path="/v1/models") == 0  # who only looks wakes nobody
             assert queued == []
             assert ask(port, a.keys.endpoint, "A/x") == 0
-            assert queued == ["1"]
-            link_of(runs, "a", 2, a, "A/x")
+            assert queued == ["2"]
+            link_of(runs, "a", 3, a, "A/x")
             while ask(port, a.keys.endpoint, "A/x") != 200:
                 pass
-            assert queued == ["1"]
+            assert queued == ["2"]
         finally:
             over.set()
             looking.join()
