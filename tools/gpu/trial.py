@@ -162,7 +162,7 @@ class Trial:
         self.where.send(node, found[0][0], name[0] if name else "KILL")
         say("hit", target, found[0][1][:70])
         steps = [("noticed", ("lost", "restarting"), 60.0), ("in service again", ("ready",), 180.0)]
-        if stage not in ("frontend", "nats", "etcd"):
+        if stage not in ("frontend", "front", "nats", "etcd"):
             steps.append(("warm again", ("warm", "not warm"), 90.0))
         for what, states, limit in steps:
             event = self.wait(run, since, stage, states, limit)
