@@ -100,7 +100,7 @@ def drill(links: int, count: int, rate: float, update: bool) -> int:
         done = launcher("serve", name, "--for", length, "--lead", "120")
         print(done.stdout.strip(), done.stderr.strip(), flush=True)
         assert done.returncode == 0
-        wait_until(lambda: "http" in launcher("endpoint", "small").stdout, 90, "the first link")
+        wait_until(lambda: "service small: serving" in launcher("status", "small").stdout, 180, "the first link")
         where = launcher("endpoint", "small").stdout
         print(f"first link serves after {time.monotonic() - began:.1f} s: {where}", end="")
         env = {"SGL_LAUNCH_SITE": str(folder / "site.yaml")}
