@@ -190,14 +190,14 @@ def kill(folder: Path, name: str) -> None:
             os.kill(int(environ.parent.name), signal.SIGKILL)
 
 
-SMALL = ("--prompt-tokens=64", "--output-tokens=16", "--requests=32")
+SMALL = ("--prompt-tokens=64", "--output-tokens=16", "--requests=32", f"--tokenizer={ROOT}/configs/tiny-model")
 
 
 def faults() -> bool:
     """A row for each kind: what was done, what bench said."""
     kinds: list[tuple[str, str, dict[str, Any], str]] = [
         ("a stream in four is cut", "stand-in", {"fault": "cut", "fault_every": 4}, "requests failed"),
-        ("an error inside a stream in four", "stand-in", {"fault": "inner", "fault_every": 4}, "requests failed"),
+        ("an error ends a stream in four", "stand-in", {"fault": "inner", "fault_every": 4}, "another length"),
         ("a request in four is refused (500)", "stand-in", {"fault": "status", "fault_every": 4}, "HTTP 500"),
         ("an answer in four has one token", "stand-in", {"fault": "short", "fault_every": 4}, "another length"),
         ("an answer in four has no token", "stand-in", {"fault": "empty", "fault_every": 4}, "without a token"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,16 @@ async def _ways(target: str | None, runs: Path, prefix: str) -> list[greedy.Way]
 
 def to_dict(report: Answers, allowed: float) -> dict[str, Any]:
     return {"version": 1, "agrees": report.agrees(allowed), "allowed": allowed, **asdict(report)}
+
+
+def keep(report: Answers, target: str | None, runs: Path, allowed: float) -> None:
+    """RUN/eval/TIME.json, for the report and for later; nothing for an address."""
+    run = run_or_address(target, runs)
+    if run is not None:
+        folder = run.path / "eval"
+        folder.mkdir(exist_ok=True)
+        text = json.dumps(to_dict(report, allowed), indent=1) + "\n"
+        (folder / f"{time.strftime('%Y%m%d-%H%M%S')}.json").write_text(text, encoding="utf-8")
 
 
 def show(report: Answers, allowed: float) -> None:

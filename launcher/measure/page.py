@@ -25,7 +25,12 @@ def page(results: Sequence[Result], facts: Mapping[str, Any], svg: str) -> str:
         for problem in r.problems
     )
     said = "".join(
-        f"<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>" for k, v in facts.items() if k != "config"
+        f"<tr><td>{escape(str(k))}</td><td>{escape(str(v))}</td></tr>"
+        for k, v in facts.items()
+        if k not in ("config", "hardware")
+    )
+    wrong += "".join(
+        f"<li class=bad>hardware: {escape(remark)}</li>" for remark in (facts.get("hardware") or {}).get("remarks", ())
     )
     head = "".join(f"<th>{name}</th>" for name in heads)
     drawing = svg[svg.find("<svg") :] if "<svg" in svg else ""

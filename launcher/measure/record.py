@@ -73,6 +73,8 @@ def _record(raw: Mapping[str, Any]) -> Record:
 def _error(error: Mapping[str, Any]) -> str:
     """One line: the cause where aiperf names one, else its message."""
     text = str(error.get("cause") or error.get("message") or error.get("type"))
+    if "No responses with actual content" in text:
+        return "an answer without a token"
     status = f"HTTP {error['code']}: " if isinstance(error.get("code"), int) else ""
     return f"{status}{' '.join(text.split())[:200]}"
 

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from launcher import __version__
-from launcher.measure import pareto, results
+from launcher.measure import hardware, pareto, results
 from launcher.measure.bench import Bench, Result, measure
 from launcher.measure.page import page
 from launcher.measure.point import Point
@@ -34,8 +34,11 @@ def run(bench: Bench, points: Sequence[Point], out: Path | None) -> tuple[list[R
         click.echo(f"{line}, {f.requests} requests in {f.seconds:.1f} s: {said}", err=True)
 
     began = time.time()
+    before = hardware.snapshot(bench.run) if bench.run else {}
     found = asyncio.run(measure(bench, points, folder / "points", tell))
-    return found, facts(bench, began), folder
+    after = hardware.snapshot(bench.run) if bench.run else {}
+    said = {"before": before, "after": after, "remarks": hardware.remarks(before, after)}
+    return found, {**facts(bench, began), "hardware": said}, folder
 
 
 def next_folder(bench: Bench) -> Path:
@@ -122,6 +125,8 @@ def show(found: Sequence[Result], facts: dict[str, Any], folder: Path, as_json: 
     where = f" at {facts['address']}" if facts["address"] else ""
     console.print(f"{facts['model']}{where}{gpus}", markup=False, highlight=False)
     results.show(found, console)
+    for remark in (facts.get("hardware") or {}).get("remarks", ()):
+        console.print(f"hardware: {remark}", markup=False, highlight=False, style="red")
     for line in pareto.lines(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"\nwritten to {folder}", markup=False, highlight=False, soft_wrap=True)

@@ -46,7 +46,7 @@ def problems(point: Point, records: Sequence[Record], seen: Seen) -> list[str]:
     """Why the point is invalid; [] where it is valid."""
     good = [r for r in records if r.error is None]
     if not records:
-        return [f"no request was sent (aiperf ended with exit status {seen.exit_status})"]
+        return [f"no request was sent (aiperf ended with exit status {seen.exit_status}; its aiperf.log says why)"]
     found = _failures(point, records, good)
     found += [f"{', '.join(seen.restarted)} was lost or started again meanwhile"] if seen.restarted else []
     found += [f"the job ended: {seen.ended}"] if seen.ended else []

@@ -9,7 +9,7 @@ from typing import Any
 
 from launcher.base.counting import duration
 from launcher.base.words import flag_lines
-from launcher.report import svg
+from launcher.report import measured, svg
 from launcher.report.facts import Facts, collect
 from launcher.report.why import place
 from launcher.run.folder import RunFolder
@@ -60,6 +60,8 @@ def _variables(facts: Facts) -> dict[str, Any]:
         "place": lambda path, number: place(facts.run, path, number),
         "duration": duration,
         "addresses": addresses(facts.run, facts.plan),
+        "benches": measured.benches(facts.run),
+        "evals": measured.evals(facts.run),
     }
 
 

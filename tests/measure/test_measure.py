@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from launcher.base.errors import InputError
-from launcher.measure import compare, greedy, pareto, results, top, variants
+from launcher.measure import compare, greedy, hardware, pareto, results, top, variants
 from launcher.measure.bench import Result
 from launcher.measure.metrics import Metrics
 from launcher.measure.page import page
@@ -22,8 +22,8 @@ from launcher.measure.point import Point, grid
 from launcher.measure.record import Record, Slo, figures, read_records
 from launcher.measure.validity import Seen, problems
 from launcher.measure.watch import running, served
-from launcher.report import gauges
-from launcher.run.folder import Event
+from launcher.report import gauges, measured
+from launcher.run.folder import Event, RunFolder
 from launcher.run.history import History
 from launcher.run.targets import Target
 from warmup.requests.coverage import Worker
@@ -117,6 +117,9 @@ def test_records_of_aiperf_are_read(tmp_path: Path) -> None:
     assert (one.ttft, one.output_tokens, one.error, one.seconds) == (0.12, 16, None, 1.0)
     assert one.late == pytest.approx(0.01)
     assert two.error == "HTTP 500: no worker"
+    empty = {"cause": "InvalidInferenceResultError('Invalid inference result: No responses with actual content were')"}
+    file.write_text(json.dumps({"metadata": meta, "metrics": {}, "error": empty}))
+    assert read_records(file)[0].error == "an answer without a token"
     assert read_records(tmp_path / "none") == []
 
 
@@ -215,6 +218,44 @@ def test_the_launchers_own_figures() -> None:
     assert "sgl_launch_serving 0" in early
 
 
+NVIDIA_SMI = """#!/bin/bash
+# Stands in for nvidia-smi; forms of the answers as of driver 580.
+case "$*" in
+  *ecc*) echo "0, $UNCORRECTED, 0"; echo "1, [N/A], [N/A]" ;;
+  *clocks_event_reasons.hw_thermal*) echo "0, Not Active"; echo "1, $HOT" ;;
+  *clocks_event*) echo 'Field "x" is not a valid field to query.'; exit 2 ;;
+  *clocks_throttle*) echo "0, Not Active" ;;
+  "nvlink -e") printf 'GPU 0: H\\n\\t Link 0: Replay Errors: %s\\n\\t Link 0: CRC Errors: 1\\nGPU 1: H\\n' "$LINK" ;;
+esac
+"""
+
+
+def test_what_the_hardware_says_before_and_after(tmp_path: Path) -> None:
+    import os
+    import subprocess
+
+    program = tmp_path / "nvidia-smi"
+    program.write_text(NVIDIA_SMI)
+    program.chmod(0o755)
+
+    def look(**values: str) -> dict[str, int]:
+        env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURMD_NODENAME": "n1", **values}
+        done = subprocess.run(["bash", hardware.SCRIPT], capture_output=True, text=True, env=env, check=True)
+        return hardware.parse("a line of a prolog\n" + done.stdout)
+
+    before = look(UNCORRECTED="0", HOT="Not Active", LINK="2")
+    after = look(UNCORRECTED="3", HOT="Active", LINK="7")
+    assert before["n1 gpu0 nvlink_errors"] == 3
+    assert before["n1 gpu0 sw_thermal_slowdown"] == 0
+    assert "n1 gpu1 ecc_uncorrected" not in before
+    assert hardware.remarks(before, before) == []
+    assert set(hardware.remarks(before, after)) == {
+        "n1: gpu0 had 3 uncorrected ECC errors",
+        "n1: gpu1 is slowed down by heat (hardware)",
+        "n1: gpu0 had 5 NVLink errors",
+    }
+
+
 def workers(*names: str) -> list[Worker]:
     return [Worker(name.split("-")[0], name, number + 1) for number, name in enumerate(names)]
 
@@ -290,6 +331,23 @@ def test_texts_that_part_name_their_worker() -> None:
         (bad,) = greedy.compare(refused, asyncio.run(greedy.ask_all(refused, texts[:1], 8)))
         assert not bad.agrees(1)
         assert "no such model" in bad.errors[0]
+
+
+def test_the_report_shows_what_was_measured(tmp_path: Path) -> None:
+    folder = tmp_path / "bench" / "1"
+    folder.mkdir(parents=True)
+    points = [result(100, 0.01), result(50, 0.01, valid=False, concurrency=2)]
+    hot = {"before": {"n1 node xid": 0}, "after": {"n1 node xid": 1}, "remarks": ["n1: node had 1 errors"]}
+    (folder / "bench.json").write_text(json.dumps(results.to_dict(points, {"began": "now", "hardware": hot})))
+    (tmp_path / "eval").mkdir()
+    said = {"agrees": False, "prompts": 50, "ways": [{"equal": 3, "parted": [1] * 47}]}
+    (tmp_path / "eval" / "now.json").write_text(json.dumps(said))
+    (found,) = measured.benches(RunFolder(tmp_path))
+    assert [row[0] for row in found.rows] == ["c1-i64-o16", "c2-i64-o16"]
+    assert [row[-1] for row in found.rows] == ["valid", "INVALID"]
+    assert found.problems == ("c2-i64-o16: it was not",)
+    assert found.hardware == ("n1: node had 1 errors",)
+    assert measured.evals(RunFolder(tmp_path)) == ["now: 50 prompts, 3 texts equal, 47 not: the answers do not agree"]
 
 
 def test_two_benches_are_compared() -> None:

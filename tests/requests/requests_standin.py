@@ -107,6 +107,7 @@ class StandIn:
             await asyncio.sleep(self.cold)
         await asyncio.sleep(self.growing * number)
         wanted = {"short": 1, "empty": 0}.get(fault, body["max_tokens"])
+        sent = 0
         for token in range(wanted):
             if token == 1 and fault == "cut":
                 assert request.transport is not None
@@ -116,12 +117,13 @@ class StandIn:
                 await self._event(response, {"error": {"message": "Internal server error", "code": 500}})
                 break
             await asyncio.sleep(self.step)
-            event: dict[str, Any] = {"choices": [{"index": 0, "text": "x"}], "usage": None}
+            event: dict[str, Any] = {"object": "text_completion", "choices": [{"index": 0, "text": "x"}], "usage": None}
             if self.dynamo:
                 event["nvext"] = {"worker_id": {"prefill_worker_id": prefill, "decode_worker_id": decode}}
             await self._event(response, event)
-        usage = {"prompt_tokens": length, "completion_tokens": wanted}
-        await self._event(response, {"choices": [], "usage": usage})
+            sent += 1
+        usage = {"prompt_tokens": length, "completion_tokens": sent}
+        await self._event(response, {"object": "text_completion", "choices": [], "usage": usage})
         await response.write(b"data: [DONE]\n\n")
         return response
 
