@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
 from launcher.measure.metrics import Metrics, scrape
-from launcher.run.folder import STAGES, RunFolder
+from launcher.run.folder import STAGES, Event, RunFolder
 from launcher.run.targets import Target
 
 EVERY = 1.0  # seconds between two looks at the metrics
@@ -84,7 +84,14 @@ async def watching(targets: list[Target], run: RunFolder | None) -> AsyncIterato
         if run is not None:
             events = [e for e in run.events() if e.time >= began]
             watch.restarted = sorted({e.stage for e in events if e.state in ("restarting", "lost")})
-            watch.ended = next((e.detail or e.state for e in events if e.stage in STAGES and e.state == "failed"), None)
+            watch.ended = ended(events)
+
+
+def ended(events: Sequence[Event]) -> str | None:
+    """Why a job with these events ended meanwhile: it failed, was cancelled or asked to leave; None: it did not."""
+    why = [e.detail or e.state for e in events if e.stage in STAGES and e.state in ("failed", "cancelled", "drained")]
+    stopped = ["it stopped"] if any(e.stage == "stop" for e in events) else []
+    return next(iter(why + stopped), None)
 
 
 async def _tick(watch: Watch) -> None:

@@ -21,7 +21,7 @@ from launcher.measure.page import page
 from launcher.measure.point import Point, grid
 from launcher.measure.record import Record, Slo, figures, read_records
 from launcher.measure.validity import Seen, problems
-from launcher.measure.watch import running, served
+from launcher.measure.watch import ended, running, served
 from launcher.report import gauges, measured
 from launcher.run.folder import Event, RunFolder
 from launcher.run.history import History
@@ -96,6 +96,14 @@ def test_why_a_point_is_invalid(records: list[Record], seen: Seen, said: str) ->
     found = problems(POINT, records, seen)
     assert len(found) == 1
     assert said in found[0]
+
+
+def test_a_job_that_ends_says_why() -> None:
+    restarted = [Event(1, "decode-0", "restarting"), Event(2, "decode-0", "failed", "of the group")]
+    assert ended(restarted) is None
+    assert ended([Event(1, "serve", "failed", "etcd ended")]) == "etcd ended"
+    assert ended([Event(1, "serve", "cancelled", "SIGTERM"), Event(1, "stop", "started")]) == "SIGTERM"
+    assert ended([Event(1, "stop", "started")]) == "it stopped"
 
 
 def test_busy_processors_alone_are_no_reason() -> None:
