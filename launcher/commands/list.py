@@ -26,10 +26,10 @@ from launcher.run.state import job_states
 def command(lines: int, running: bool, as_json: bool, runs: Path) -> None:
     """List the runs, newest last: job id, name, state, stage, age and how they ended."""
     known = look_up(runs)
-    chosen = known.runs[-lines:]  # all for 0
+    chosen = known.runs if running else known.runs[-lines:]  # all for 0
     states = job_states(chosen)
-    rows = [_row(run, state) for run, state in zip(chosen, states, strict=True)]
-    rows = [row for row in rows if not (running and row["ended"])]
+    shown = [pair for pair in zip(chosen, states, strict=True) if not (running and pair[1].ended)]
+    rows = [_row(run, state) for run, state in shown[-lines:]]
     silent = {s.reason: None for s in states if s.state == "UNKNOWN" and not s.forgotten}
     for note in filter(None, (*silent, known.note)):
         click.echo(note, err=True)

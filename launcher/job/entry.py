@@ -107,7 +107,7 @@ def _run_folder() -> Path:
 def _set_aside(folder: Path) -> None:
     """Move what an earlier attempt of this job left (it was requeued), or a job of the same number (the cluster's
     numbers began anew), to attempts/."""
-    from launcher.run.folder import SET_ASIDE
+    from launcher.run.folder import left_by_an_attempt
 
     events = folder / "events.jsonl"
     if not (events.exists() and events.stat().st_size):
@@ -118,6 +118,5 @@ def _set_aside(folder: Path) -> None:
     while aside.exists():
         aside, turn = folder / "attempts" / f"{name}.{turn + 1}", turn + 1
     aside.mkdir(parents=True)
-    for file in SET_ASIDE:
-        if (folder / file).exists():
-            (folder / file).rename(aside / file)
+    for file in left_by_an_attempt(folder):
+        file.rename(aside / file.name)

@@ -78,9 +78,9 @@ class Deployment:
         return self.plan.served_name
 
 
-def read_deployment(run: RunFolder) -> Deployment:
-    """Raises WorkError while the job has not got that far."""
-    plan, placement = run.plan(), run.json("placement.json")
+def read_deployment(run: RunFolder, plan: Planned | None = None) -> Deployment:
+    """`plan` is the run's, if it was read already. Raises WorkError while the job has not got that far."""
+    plan, placement = plan or run.plan(), run.json("placement.json")
     addresses = {n.index: (n.host, n.address) for n in run.nodes()}
     if placement is None or not addresses:
         raise WorkError(f"{run.path.name} has no addresses yet: the job has not found its nodes")

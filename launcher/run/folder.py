@@ -25,10 +25,10 @@ STAGES = ("nodes", "preflight", "kernels", "keys", "services", "workers", "front
 _FORMER = {"who": "nodes"}  # names of stages in runs of earlier versions
 _MADE_BY = re.compile(r"made by sgl-launch ([\w.+-]+?)\.?$", re.M)
 # What the script writes, and an earlier attempt (or an earlier job of that number) has left: moved to
-# attempts/ before the script begins.
+# attempts/ before the script begins (patterns of names).
 SET_ASIDE = (
     "events.jsonl", "plan.json", "job.sh", "hosts", "who", "spares", "placement.json", "endpoint.json", "reason",
-    "processes", "scratch", "warmup.json", "steps", "logs", "targets.json",
+    "processes", "scratch", "warmup.json", "steps", "logs", "targets.json", "preflight.txt", "warmup-*.json",
     "metrics.prom",
 )  # fmt: skip
 
@@ -183,15 +183,20 @@ class RunFolder:
             return
         aside = self.path / "attempts" / time.strftime("before-%Y%m%dT%H%M%S")
         aside.mkdir(parents=True, exist_ok=True)
-        for name in SET_ASIDE:
-            with contextlib.suppress(OSError):  # not there, or the script was quicker
-                (self.path / name).rename(aside / name)
+        for file in left_by_an_attempt(self.path):
+            with contextlib.suppress(OSError):  # the script was quicker
+                file.rename(aside / file.name)
 
     def write_json(self, file: str, value: Mapping[str, Any] | list[Any]) -> None:
         """Write a JSON file so that no reader ever sees half of it."""
         temporary = self.path / f".{file}.new"
         temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
         temporary.replace(self.path / file)
+
+
+def left_by_an_attempt(folder: Path) -> list[Path]:
+    """Files and folders of SET_ASIDE that are in a run folder."""
+    return [file for pattern in SET_ASIDE for file in folder.glob(pattern)]
 
 
 def resolve_port(value: int | str, placement: Mapping[str, Any]) -> int:

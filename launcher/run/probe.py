@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from launcher.run.deployment import Deployment, GroupAddress, etcd_client
 from launcher.run.registry import registrations
 
-LIMIT = 2.5  # seconds for everything
+LIMIT = 2.0  # seconds for everything
 OPEN_FILES = 64  # that are left for other things than connections
 
 

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from launcher.run.state import is_local, job_state
 if TYPE_CHECKING:
     from launcher.run.probe import Answers
 
-LOG_TAIL = 16384  # bytes of each rank's log that are looked at
+LOG_TAIL, LOG_LINES = 16384, 200  # bytes of each rank's log that are looked at, and lines of them
 _LOADING = re.compile(r"load(ing)? (weight|safetensors|checkpoint|model)|capture cuda graph|Multi-thread loading", re.I)
 
 
@@ -85,7 +86,10 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
         plan = run.plan_or_none()
     except WorkError as e:
         missing.append(str(e))
-    answers = _ask(run, history) if probe and plan and not state.ended else None
+    with ThreadPoolExecutor() as threads:  # those that are silent are waited for, and the logs are read meanwhile
+        asked = threads.submit(_ask, run, history, plan) if probe and plan and not state.ended else None
+        logs = _log_tails(run, plan) if plan else {}
+        answers = asked.result() if asked else None
     missing += answers.missing if answers else ()
     end = history.last if state.ended and history.last else time.time()
     endpoint = run.endpoint() if not state.ended and history.events else None
@@ -101,7 +105,7 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
         failure=history.failure_text,
         endpoint=endpoint.url if endpoint else None,
         model=endpoint.model if endpoint else None,
-        ranks=list(_ranks(run, plan, history, state, answers)) if plan else [],
+        ranks=list(_ranks(run, plan, history, state, answers, logs)) if plan else [],
         expected_start=state.start or None if state.waiting else None,
         time_left=state.left or None if not state.waiting else None,
         tunnel=tunnel(endpoint.url, is_local(run)) if endpoint else None,
@@ -129,18 +133,25 @@ def _service(status: Status, state: JobState, history: History) -> str:
     return service_line(history.stage, groups, status.endpoint is not None, history.warm)
 
 
-def _ask(run: RunFolder, history: History) -> Answers | None:
+def _ask(run: RunFolder, history: History, plan: Planned) -> Answers | None:
     """What the job answers; None while it has no workers or addresses."""
     if any(e.stage == "workers" for e in history.events):
         from launcher.run.probe import ask  # imports asyncio, which takes long
 
         with contextlib.suppress(WorkError):
-            return ask(read_deployment(run))
+            return ask(read_deployment(run, plan))
     return None
 
 
+def _log_tails(run: RunFolder, plan: Planned) -> dict[str, list[str]]:
+    """The last lines of each rank's log, fit for a terminal, by GROUP-RANK."""
+    names = [f"{group.name}-{rank.rank}" for group in plan.groups for rank in group.ranks]
+    tails = {name: tail(run.path / "logs" / f"{name}.log", LOG_TAIL)[-LOG_LINES:] for name in names}
+    return {name: list(filter(None, map(plain, lines))) for name, lines in tails.items()}
+
+
 def _ranks(
-    run: RunFolder, plan: Planned, history: History, job: JobState, answers: Answers | None
+    run: RunFolder, plan: Planned, history: History, job: JobState, answers: Answers | None, logs: dict[str, list[str]]
 ) -> Iterator[RankStatus]:
     healths, leases = (answers.health, answers.leases) if answers else ({}, None)
     hosts = {n.index: n.host for n in run.nodes()}
@@ -149,9 +160,8 @@ def _ranks(
         registered = None if leases is None else group.name in leases
         state = "ended" if job.ended else now(recorded.state, health, registered)
         for rank in group.ranks:
-            tail_of = tail(run.path / "logs" / f"{group.name}-{rank.rank}.log", LOG_TAIL)
-            lines = list(filter(None, map(plain, tail_of)))
-            loads, first = state == "starting" and any(map(_LOADING.search, lines[-200:])), rank.rank == 0
+            lines = logs[f"{group.name}-{rank.rank}"]
+            loads, first = state == "starting" and any(map(_LOADING.search, lines)), rank.rank == 0
             yield RankStatus(
                 group=group.name,
                 rank=rank.rank,

@@ -102,6 +102,10 @@ def test_a_run_folder_that_others_can_change(folder: Path, monkeypatch: pytest.M
         entry._run_folder()
 
 
+# what checks and sweeps of an earlier attempt said
+BEFORE = ("preflight.txt", "warmup.json", "warmup-2.json", "warmup-decode-0.json")
+
+
 @pytest.mark.parametrize(("count", "names"), [("1", ["0", "0.1", "0.2"]), ("3", ["2", "2.1", "2.2"])])
 def test_earlier_attempts_are_set_aside(
     folder: Path, monkeypatch: pytest.MonkeyPatch, count: str, names: list[str]
@@ -115,6 +119,8 @@ def test_earlier_attempts_are_set_aside(
         assert not (run / "events.jsonl").exists()
         (run / "events.jsonl").write_text(f"{turn}\n")
         (run / "logs" / "a.log").write_text(str(turn))
+        for file in BEFORE:
+            (run / file).write_text(str(turn))
         (run / "submit.json").write_text("{}")
         (run / "secrets").mkdir()
     entry._run_folder()
@@ -122,6 +128,8 @@ def test_earlier_attempts_are_set_aside(
     for turn, name in enumerate(names):
         assert (run / "attempts" / name / "events.jsonl").read_text() == f"{turn}\n"
         assert (run / "attempts" / name / "logs" / "a.log").read_text() == str(turn)
+        assert [(run / "attempts" / name / file).read_text() for file in BEFORE] == [str(turn)] * len(BEFORE)
+    assert [file for file in BEFORE if (run / file).exists()] == []
     assert (run / "submit.json").exists()
     assert not (run / "secrets").exists()
 

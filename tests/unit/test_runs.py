@@ -183,9 +183,12 @@ def test_status_and_list_commands(cli: Cli) -> None:
     rows = json.loads(cli("list", "--json").out)
     assert [(r["job_id"], r["name"], r["state"]) for r in rows] == [("L1", "demo", "FAILED")]
     assert cli("list").out.splitlines()[1].endswith("  (killed: no exit status)")
+    make_run("other-L0")  # older by its number, and running
+    running = cli("list", "-n", "1", "--running", "--json")
+    assert [r["name"] for r in json.loads(running.out)] == ["other"]
     missing = cli("status", "L7")
     assert (missing.code, missing.out) == (2, "")
-    assert missing.err == "sgl-launch: no run 'L7' in runs/; the newest ones: demo-L1\n"
+    assert missing.err == "sgl-launch: no run 'L7' in runs/; the newest ones: demo-L1, other-L0\n"
 
 
 def test_logs_command(cli: Cli) -> None:
