@@ -32,7 +32,7 @@ holder='trap "" TERM INT HUP; set -C; umask 022
   read -r _' # it must not end by itself: bash would forget its descriptors while they are copied
 hold() {
   local answer='' said tell pid
-  { coproc HOLDER { exec bash -c "$holder" hold "$1"; }; } 2>/dev/null
+  { coproc HOLDER { BASH_ENV='' exec bash -c "$holder" hold "$1"; }; } 2>/dev/null # what a site's file says is no answer
   pid=$HOLDER_PID
   { exec {said}<&"${HOLDER[0]}" {tell}>&"${HOLDER[1]}"; } 2>/dev/null || return 1
   read -r -t 10 -u "$said" answer

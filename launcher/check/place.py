@@ -94,15 +94,17 @@ def shell_text(x: Facts) -> Iterator[Finding]:
                 value = value[:begin] + value[end:]
             if text := found_shell_text(value):
                 message = (
-                    f"{text} stays as it is here: of a variable, only its own former value is put in (${name}). Write "
-                    f"the value, or a line of `setup`: export {name}=..."
+                    f"{text} is not expanded here; only ${name}, the variable's own earlier value, is. Write the full "
+                    f"value, or add a line to `setup`: export {name}=..."
                 )
                 yield Finding("warning", x.source.problem(message, *keys, name))
+    # sbatch takes its options as they stand in the script; a comment may say what it likes
+    flags.append((("slurm",), {k: v for k, v in config.slurm.given.items() if k != "comment"}))
     for keys, args in flags:
         for name, item in args.items():
             for value in item if isinstance(item, list) else [item]:
                 if isinstance(value, str) and (text := found_shell_text(value)):
-                    message = f"{text} stays as it is here: no shell reads it; write the value"
+                    message = f"{text} is not expanded here, because no shell reads it; write the full value"
                     yield Finding("warning", x.source.problem(message, *keys, name))
 
 

@@ -14,7 +14,7 @@ from launcher.convert.run import run
 @click.option("--variant", metavar="NAME", help="Which recipe of a file that holds several.")
 @click.option("--all", "every", is_flag=True, help="Every recipe of the file, each as NAME.yaml in the folder OUT.")
 @click.option(
-    "--srtslurm", metavar="FILE", help="srt-slurm's cluster file: its names for models and images are put in."
+    "--srtslurm", metavar="FILE", help="srt-slurm's cluster file; its aliases of models and images are resolved."
 )
 @click.option(
     "--sglang",

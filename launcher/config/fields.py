@@ -66,8 +66,8 @@ def _env(value: dict[str, Any]) -> dict[str, str]:
         if why := not_to_be_set(key):
             problems.append((key, why))
         elif item is None or isinstance(item, (dict, list)):
-            kind = "empty" if item is None else "a list" if isinstance(item, list) else "a mapping"
-            problems.append((key, f"must be a text, a number, true or false, not {kind}"))
+            kind = {dict: "a mapping", list: "a list"}.get(type(item), 'null (write "" for an empty value)')
+            problems.append((key, f"must be a string, a number, true or false, not {kind}"))
         elif _has_control(str(item)):
             problems.append((key, "must be one line of text without control characters"))
         out[key] = str(item)

@@ -24,7 +24,7 @@ _MESSAGES = {
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "list_type": "must be a list",
     "dict_type": "must be a mapping (key: value)",
     "finite_number": "must be a number",
@@ -140,8 +140,8 @@ def validate(data: Mapping[str, Any], source: Source) -> Config:
 
 
 def resolve(config: Config, source: Source) -> Config:
-    """Every path as it is meant: `~`, `$HOME` and `$USER` put in (launcher.config.paths), and ./ or ../ taken from the
-    folder of the file where it is written: the config, a base of it or a site file; of a `--set`, from the current
+    """Every path as it is meant: `~`, `$HOME` and `$USER` expanded (launcher.config.paths), and ./ or ../ taken from
+    the folder of the file where it is written: the config, a base of it or a site file; of a `--set`, from the current
     one. `runs` alone is taken from where the job is submitted. Raises InputError."""
     near = config.model.path.startswith(("./", "../"))
     config = _expanded(config, source)

@@ -1,4 +1,4 @@
-"""Paths in a config: `~`, `$HOME` and `$USER` are put in, any other shell text is refused, since no shell reads it."""
+"""Paths in a config: `~`, `$HOME` and `$USER` are expanded, other shell text is refused, since no shell reads it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def expanded(text: str) -> str:
     def value(found: re.Match[str]) -> str:
         name = found[1] or found[2]
         if name not in values:
-            raise ValueError(f"{found[0]!r} is not put in here: write the value (only {KNOWN} are)")
+            raise ValueError(f"{found[0]!r} is not expanded here (only {KNOWN} are); write the full path")
         return values[name]
 
     out = _SHELL.sub(value, text)
     if out == "~" or out.startswith("~/"):
         return values["HOME"] + out[1:]
     if re.match(r"~[\w.-]*(/|$)", out):
-        raise ValueError(f"{out.partition('/')[0]} is not put in here: write the path (only {KNOWN} are)")
+        raise ValueError(f"{out.partition('/')[0]} is not expanded here (only {KNOWN} are); write the full path")
     return out
 
 

@@ -328,7 +328,7 @@ class Config(Part):
     runs: Text = Field(
         default="runs",
         description="Folder for run folders, on storage that every node sees; relative to where the job is submitted. "
-        "In every path `~`, `$HOME` and `$USER` are put in, and nothing else is.",
+        "In every path `~`, `$HOME` and `$USER` are expanded, and nothing else is.",
     )
 
     @property

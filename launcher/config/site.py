@@ -32,7 +32,7 @@ def site_value(key: str) -> str | None:
         if keys[-1] in found:
             value = found[keys[-1]]
             if not isinstance(value, str) or not value:
-                raise InputError(Problem(f"must be a text, not {short(value)}", places[keys], key))
+                raise InputError(Problem(f"must be a string, not {short(value)}", places[keys], key))
     return value
 
 

@@ -38,7 +38,7 @@ class Number(float):
 
 
 class Whole(int):
-    """As Number: 0x10 is 16 where a number is meant, and itself where a text is."""
+    """As Number: 0x10 is 16 where a number is meant, and itself where a text is; so is +1."""
 
     written: str
 
@@ -234,8 +234,9 @@ class Builder:
 def _int(text: str) -> int | None:
     if len(text) > 40:
         return None
-    value = Whole(text, 0) if text[:2] in ("0x", "0o") else int(text)
-    if isinstance(value, Whole):
+    value = int(text, 0)
+    if str(value) != text:
+        value = Whole(value)
         value.written = text
     return value if value.bit_length() < _MAX_BITS else None
 

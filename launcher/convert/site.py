@@ -24,7 +24,7 @@ def model(recipe: Section, kind: str, draft: Draft, ledger: Ledger) -> None:
     path = recipe.get("model", "path")
     if path is None or isinstance(path.value, (Section, list)) or path.value in (None, ""):
         where = path or recipe.get("model") or recipe.items[0]
-        raise InputError(problem("model.path must be a text: an alias, a folder or hf:NAME", where))
+        raise InputError(problem("model.path must be a string: an alias, a folder or hf:NAME", where))
     text = str(path.value)
     ledger.use(path)
     served = {item.key for item in draft.model}

@@ -97,6 +97,29 @@ def test_facts(agent: Agent) -> None:
     assert host == "n1"
 
 
+@pytest.mark.parametrize(
+    "text", ["echo welcome; set -x", "echo held", "printf no; trap 'echo bye' EXIT", "shopt -s extglob"]
+)
+def test_what_a_site_s_bash_env_says_is_no_answer(
+    folder_of_run: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """It is read by every bash that is started, those that hold locks among them."""
+    (folder_of_run / "bash_env").write_text(f"{text}\n")
+    monkeypatch.setenv("BASH_ENV", str(folder_of_run / "bash_env"))
+    agent = Agent(folder_of_run)
+
+    def said() -> list[str]:
+        return [line.partition(" ")[2] for line in agent.out.read_text().splitlines() if "MARK" in line]
+
+    agent.until(lambda: any(line.startswith("facts") for line in said()))
+    agent.tell("claim 19999")
+    agent.until(lambda: "claimed n1 19999" in said() or "taken n1 19999" in said())
+    agent.tell("end")
+    agent.process.wait(10)
+    assert "claimed n1 19999" in said()
+    assert not agent.scratch.exists()
+
+
 def test_a_node_with_many_connections(folder_of_run: Path) -> None:
     """What a node listens on must not take time by the square of its connections."""
     with socket.create_server(("127.0.0.1", 0), backlog=2000) as server, contextlib.ExitStack() as kept:

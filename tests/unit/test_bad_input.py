@@ -64,7 +64,7 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
         BASE + "container: {runtime: pyxis, image: i, mounts: /a:/b}\n",
         ["5:39: container.mounts: must be a list, not '/a:/b'"],
     ),
-    "mapping for a text": (BASE + "python: {a: 1}\n", ["5:1: python: must be a text, not {'a': 1}"]),
+    "mapping for a text": (BASE + "python: {a: 1}\n", ["5:1: python: must be a string, not {'a': 1}"]),
     "yes for true": (
         BASE + "warmup: {requests: {enabled: yes}}\n",
         ["5:21: warmup.requests.enabled: must be true or false, not 'yes'"],
@@ -196,8 +196,8 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
         BASE + 'env:\n  A B: 1\n  C: [1]\n  D:\n  E: "a\\nb"\n  RANK: 3\n  UID: 4\n  OK: 5\n',
         [
             "6:3: env.A B: not the name of an environment variable (letters, digits and _)",
-            "7:3: env.C: must be a text, a number, true or false, not a list",
-            "8:3: env.D: must be a text, a number, true or false, not empty",
+            "7:3: env.C: must be a string, a number, true or false, not a list",
+            '8:3: env.D: must be a string, a number, true or false, not null (write "" for an empty value)',
             "9:3: env.E: must be one line of text without control characters",
             "10:3: env.RANK: can't be set here: the job script sets it",
             "11:3: env.UID: can't be set here: bash lets nobody set it",

@@ -80,7 +80,7 @@ def test_runs_of_a_site_file_must_be_a_text(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SGL_LAUNCH_SITE", "site.yaml")
     with pytest.raises(InputError) as error:
         site_value("runs")
-    assert str(error.value) == "site.yaml:1:1: runs: must be a text, not ['a']"
+    assert str(error.value) == "site.yaml:1:1: runs: must be a string, not ['a']"
 
 
 def test_a_mistake_in_the_site_file_is_reported_there() -> None:

@@ -40,7 +40,7 @@ def test_paths(text: str, path: str) -> None:
 
 @pytest.mark.parametrize("text", ["$SCRATCH/x", "${SCRATCH}/x", "$(pwd)/x", "`pwd`", "~you/x", "${X:-y}", "$USERS/x"])
 def test_other_shell_text_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="not put in here"):
+    with pytest.raises(ValueError, match="not expanded here"):
         expanded(text)
 
 
@@ -66,11 +66,11 @@ def test_every_path_of_a_config(key: str, cli: Cli) -> None:
     for part in key.split("."):
         value = getattr(value, part)
     assert value == (["/m:/m", "/home/me/x/me:/x:ro"] if isinstance(value, list) else "/home/me/x/me")
-    with pytest.raises(InputError, match=rf"c\.yaml:\d+:\d+: {key}.*'\$SCRATCH' is not put in here"):
+    with pytest.raises(InputError, match=rf"c\.yaml:\d+:\d+: {key}.*'\$SCRATCH' is not expanded here"):
         load(f"{text}{KEYS[key] % '$SCRATCH/x'}\n")
     checked = cli("check", "c.yaml", "--no-slurm")
     assert checked.code == 2
-    assert "'$SCRATCH' is not put in here" in checked.out
+    assert "'$SCRATCH' is not expanded here" in checked.out
 
 
 def test_a_site_files_runs_gives_each_user_a_folder(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_site_files_runs_gives_each_user_a_folder(cli: Cli, monkeypatch: pytes
     (runs / "mine-7").mkdir()
     (runs / "mine-7" / "events.jsonl").write_text('{"time": 1, "stage": "nodes", "state": "started"}\n')
     assert "mine" in cli("list").out
-    assert "'$SCRATCH' is not put in here" in cli("list", "--runs", "$SCRATCH").err
+    assert "'$SCRATCH' is not expanded here" in cli("list", "--runs", "$SCRATCH").err
 
 
 # --- the environment ----------------------------------------------------------------------------------------------
@@ -116,7 +116,9 @@ def test_a_variables_own_former_value_is_put_in(value: str, before: str | None, 
     assert exported(value, "LIBS", before) == after
 
 
-@pytest.mark.parametrize("value", ["0x10", "0o17", "1.10", "007", "1e3"])
+@pytest.mark.parametrize(
+    "value", ["0x10", "0o17", "1.10", "007", "1e3", "+1", "-0", "1_000", "12:30:00", "2026-11-26", "yes"]
+)
 def test_numbers_reach_the_environment_as_they_were_written(value: str) -> None:
     script = render(plan_of(f"{BASE}env: {{MASK: {value}}}\n"))
     assert f"export MASK={value}\n" in script
@@ -138,15 +140,17 @@ def test_numbers_are_numbers_elsewhere() -> None:
         ("frontend: {env: {A: '`id`'}}", "frontend.env.A"),
         ("frontend: {args: {namespace: '$HOME/x'}}", "frontend.args.namespace"),
         ("aggregated: {args: {chat-template: '~/t.jinja'}}", "aggregated.args.chat-template"),
+        ("slurm: {chdir: '$HOME/x'}", "slurm.chdir"),
+        ("slurm: {reservation: '$USER', comment: '$USER'}", "slurm.reservation"),
     ],
 )
 def test_what_stays_as_it_is_is_said(text: str, key: str, cli: Cli) -> None:
     base = "name: t\nmodel: {path: /m}\n" if text.startswith("aggregated") else BASE
     Path("c.yaml").write_text(f"{base}{text}\n")
     assert f"warning: {key}: " in cli("check", "c.yaml", "--no-slurm").out
-    assert "stays as it is" in cli("check", "c.yaml", "--no-slurm").out
+    assert "is not expanded here" in cli("check", "c.yaml", "--no-slurm").out
 
 
 def test_a_path_that_is_put_before_is_nothing_to_warn_of(cli: Cli) -> None:
     Path("c.yaml").write_text(f"{BASE}env: {{PATH: '/opt/bin:$PATH', COST: '5$'}}\n")
-    assert "stays as it is" not in cli("check", "c.yaml", "--no-slurm").out
+    assert "is not expanded" not in cli("check", "c.yaml", "--no-slurm").out
