@@ -14,6 +14,9 @@ OWNED = {
     "gres": "set slurm.gpus_per_node and slurm.gpu_type, or slurm.gres, instead",
     "wait": "use `submit --wait done`",
 }
+# of those that a config may set, what contradicts the plan's own numbers, or each other, when a session sets it
+_TASKS = "gpus-per-task gpus-per-socket ntasks-per-gpu ntasks-per-core ntasks-per-socket tres-per-task".split()
+_ONE_OF = (("mem", "mem-per-cpu", "mem-per-gpu"), ("exclusive", "oversubscribe"))
 # sbatch(1): the letters of owned options, and those without a value, which may stand together in one word
 _LETTERS = {
     "a": "array", "J": "job-name", "N": "nodes", "n": "ntasks", "o": "output", "e": "error", "i": "input",
@@ -66,13 +69,23 @@ def environment(variables: Mapping[str, str], config_sets: Sequence[str]) -> dic
 
 def _is_left_out(name: str, config_sets: Sequence[str]) -> bool:
     if option := _option_of(name):
-        return option in OWNED or option in config_sets
+        return option in OWNED or bool(_instead_of(option, config_sets))
     return name.startswith(("SLURM_", "SRUN_")) and name not in _KEPT
+
+
+def _instead_of(option: str, config_sets: Sequence[str]) -> str:
+    """The key of the config that holds in place of a session's option; empty if there is none."""
+    if option in _TASKS and option not in config_sets:
+        return "gpus_per_node"
+    rivals = next((group for group in _ONE_OF if option in group), (option,))
+    return next((key for key in (option, *rivals) if key in config_sets), "")
 
 
 def _option_of(name: str) -> str:
     """The option that a variable of sbatch's or salloc's sets; empty for other variables."""
     program, _, option = name.partition("_")
+    if name == "SLURM_CLUSTERS":
+        return "clusters"
     if program not in ("SBATCH", "SALLOC"):
         return ""
     option = option.lower().replace("_", "-")
@@ -83,12 +96,12 @@ def said_of(variables: Mapping[str, str], config_sets: Sequence[str]) -> list[st
     """What to tell the user of sbatch's variables in the environment: those that have no effect, and those that
     change the job though the config does not name them."""
     said = []
-    for name in sorted(name for name in variables if name.startswith("SBATCH_")):
+    for name in sorted(name for name in variables if name.startswith("SBATCH_") or name == "SLURM_CLUSTERS"):
         option, value = _option_of(name), variables[name]
         if not option or option in ("export", "quiet", "verbose", "wait", "parsable", "no-requeue", "requeue"):
             continue
-        if option in config_sets:
-            said.append(f"{name}={value} in your environment has no effect: the config sets slurm.{option}")
+        if key := _instead_of(option, config_sets):
+            said.append(f"{name}={value} in your environment has no effect: the config sets slurm.{key}")
         elif option in OWNED:
             said.append(f"{name}={value} in your environment has no effect: --{option} can't be set: {OWNED[option]}")
         elif option in SBATCH_OPTIONS:

@@ -12,7 +12,8 @@ from launcher.run.slurm import environment as questions
 
 from .helpers import BASE, Cli
 
-NOT_OURS = "SLURM_TIMELIMIT SLURM_GPUS SLURM_JOB_ID SRUN_CPUS_PER_TASK SBATCH_GPUS SBATCH_ARRAY_INX SBATCH_WAIT".split()
+NOT_OURS = """SLURM_TIMELIMIT SLURM_GPUS SLURM_JOB_ID SLURM_HOSTFILE SRUN_CPUS_PER_TASK SBATCH_GPUS SBATCH_ARRAY_INX
+    SBATCH_WAIT SBATCH_GPUS_PER_TASK SBATCH_NTASKS_PER_GPU""".split()
 
 
 @pytest.mark.parametrize("name", NOT_OURS)
@@ -33,6 +34,12 @@ def test_what_the_config_sets_holds(name: str) -> None:
         ("SBATCH_GPUS", [], "no effect: --gpus"),
         ("SBATCH_PARTITION", [], "sets --partition=1 for this job"),
         ("SBATCH_MEM_PER_NODE", [], "sets --mem=1 for this job"),
+        ("SBATCH_GPUS_PER_TASK", [], "no effect: the config sets slurm.gpus_per_node"),
+        ("SBATCH_NTASKS_PER_GPU", [], "no effect: the config sets slurm.gpus_per_node"),
+        ("SBATCH_MEM_PER_CPU", ["mem"], "no effect: the config sets slurm.mem"),
+        ("SBATCH_MEM_PER_CPU", [], "sets --mem-per-cpu=1 for this job"),
+        ("SLURM_CLUSTERS", [], "sets --clusters=1 for this job"),
+        ("SLURM_CLUSTERS", ["clusters"], "no effect: the config sets slurm.clusters"),
         ("SBATCH_EXPORT", [], ""),
         ("SLURM_TIMELIMIT", [], ""),
     ],
