@@ -23,6 +23,10 @@ _ABOUT = (
     ("gres", "gpus_per_node"),
     ("gpu", "gpus_per_node"),
     ("memory", "mem"),
+    ("license", "licenses"),
+    ("burst buffer", "bb"),
+    ("dependency", "dependency"),
+    ("entry for --cluster", "clusters"),
     ("node count", "partition"),
     ("node configuration", "gpus_per_node"),
 )
@@ -69,7 +73,7 @@ def advice(said: str) -> str:
     """What the cluster has in place of what it refused, with a semicolon before it; empty where that is not known.
     Asks Slurm."""
     lower = said.lower()
-    if "generic resource" in lower or "gpu type" in lower:
+    if "generic resource" in lower or "gpu type" in lower or "node configuration" in lower:
         code, output = run_command(["sinfo", "-h", "-o", "%G"], 5, environment())
         found = sorted({part.partition("(")[0] for part in re.split(r"[,\s]+", output) if part.startswith("gpu")})
         if code == 0 and not found:

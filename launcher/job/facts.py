@@ -76,10 +76,9 @@ def choose_address(facts: Facts, interface: str | None) -> tuple[str, str]:
         for name, address, _ in by_scope:
             if name == interface or address == interface:
                 return address, name
-        raise WorkError(
-            f"node {facts.host}: interface {interface} has no IPv4 address; set network.interface to one of: "
-            f"{', '.join(dict.fromkeys(a[0] for a in facts.addresses)) or 'none has one'}"
-        )
+        fit = [a[0] for a in facts.addresses if _leads_out(a[0], a[1], facts)] or [a[0] for a in facts.addresses]
+        choose = f"set network.interface to one of: {', '.join(dict.fromkeys(fit))}" if fit else "no interface has one"
+        raise WorkError(f"node {facts.host}: interface {interface} has no IPv4 address; {choose}")
     usable = [a for a in by_scope if _leads_out(a[0], a[1], facts)]
     for route in facts.routes:
         for name, address, _ in usable:

@@ -97,7 +97,12 @@ def test_addresses(
             "ib1",
             r"^node n1: interface ib1 has no IPv4 address; set network\.interface to one of: eth0, ib0$",
         ),
-        ((), "ib1", r"to one of: none has one$"),
+        (
+            (*INNER, ETH),
+            "ib1",
+            r"; set network\.interface to one of: eth0$",
+        ),
+        ((), "ib1", r"no IPv4 address; no interface has one$"),
     ],
 )
 def test_no_address(addresses: tuple[tuple[str, str, str], ...], interface: str | None, said: str) -> None:

@@ -33,6 +33,10 @@ FAILED = "sbatch: error: Batch job submission failed: "
             f"{FAILED}Requested node configuration is not available",
             "; look at slurm.gpus_per_node, and at how many nodes the workers take (`sgl-launch plan`)",
         ),
+        (f"{FAILED}Invalid license specification", "; look at slurm.licenses"),
+        (f"{FAILED}Job dependency problem", "; look at slurm.dependency"),
+        ("sbatch: error: 'far' is an invalid entry for --cluster.", "look at slurm.clusters"),
+        ("sbatch: ERROR: this cluster is full until Friday\n" + FAILED + "Unspecified error", "full until Friday"),
         (
             f"{FAILED}Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
             "time limits)",
