@@ -207,15 +207,15 @@ class Catalog:
         instead = self.instead(name, value, args)
         if name in self.renames and (older or not newer):
             kind = "renamed" if self.renames[name].becomes and self._advice(instead) else "gone"
-            return Problem(key, kind, f"{self.title} no longer has it", self._advice(instead) or "Leave it out")  # type: ignore[arg-type]
+            return Problem(key, kind, f"{self.title} no longer has this flag", self._advice(instead) or "Leave it out")  # type: ignore[arg-type]
         if older:
-            message = f"{self.title} no longer has it; {older[-1]} did"
+            message = f"{self.title} no longer has this flag ({older[-1]} had it)"
             if successor := self._said_to_use(name, older[-1]):
                 return Problem(key, "renamed", message, f"Use {successor}")
             near = [n for n in self.nearest(name) if older[-1] not in self.program.history(n)]
             return Problem(key, "gone", message, "Leave it out" + (f", or see {' or '.join(near)}" if near else ""))
         if newer:
-            message = f"{self.title} does not have it yet; {newer[0]} does"
+            message = f"{self.title} does not have this flag yet ({newer[0]} does)"
             advice = self._advice(instead) or f"Leave it out, or use {self.program.title} {newer[0]} or later"
             return Problem(key, "later", message, advice)
         return None

@@ -41,7 +41,7 @@ TYPES: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "loads": (_json(object), "a mapping or JSON", "{name: value}"),
     "parse_cuda_graph_config_arg": (_json(dict), "a mapping or JSON", "{decode: {backend: disabled}}"),
 }
-_TEXT = (str, "a text", "name")
+_TEXT = (str, "a string", "name")
 _LISTS = ("json_list_type", "loads")  # a list is one value of these
 
 
@@ -100,12 +100,12 @@ def _check_one(flag: Flag, key: str, value: Any, item: bool = False) -> Problem 
 
         near = difflib.get_close_matches(str(value), [str(c) for c in flag.choices], n=1, cutoff=0.6)
         hint = f"Did you mean {near[0]}? " if near else ""
-        return Problem(key, "choice", f"the value {shown(value)} is not one it takes", hint + _choices(flag))
+        return Problem(key, "choice", f"invalid value {shown(value)}", hint + _choices(flag))
     return _wrong_type(flag, key, value, item) if said else None
 
 
 def _choices(flag: Flag) -> str:
-    return "It takes " + ", ".join(bare(c) for c in flag.choices)
+    return "Choose from " + ", ".join(bare(c) for c in flag.choices)
 
 
 def _not_a_switch(key: str, value: Any) -> Problem:
@@ -113,7 +113,7 @@ def _not_a_switch(key: str, value: Any) -> Problem:
     meant = words.get(str(value).strip().lower())
     quotes = ", without quotes" if isinstance(value, str) else ""
     advice = f"Write {key}: {meant}{quotes}" if meant else f"Write {key}: true, or leave it out"
-    return Problem(key, "type", f"it is a switch and takes no value, not {shown(value)}", advice)
+    return Problem(key, "type", f"this flag is a switch: it takes true or false, not {shown(value)}", advice)
 
 
 def _wrong_type(flag: Flag, key: str, value: Any, item: bool) -> Problem:

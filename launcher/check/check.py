@@ -78,7 +78,7 @@ def check_config(
         found += errors(e.problems)
     flags = list(flag_findings(config, source, judge))
     if flags and catalog.title == f"SGLang {versions()[-1]}" and not version and not given_versions(config).sglang:
-        notes.append(f"{catalog.title} is the newest that is known; name yours with --sglang or `sglang_version`")
+        notes.append(f"{catalog.title} is the newest known version; if yours differs, set `sglang_version`")
     found += flags
     facts = Facts(config, source, catalog, read_model(config), cluster, plan)
     every = (*cross.CHECKS, *place.CHECKS, site.secrets)

@@ -17,15 +17,15 @@ def equal_tp(x: Facts) -> Iterator[Finding]:
     if prefill == decode or not prefill or not decode:
         return
     why = (
-        f"{x.model.source} says that the model has no MLA"
+        f"{x.model.source} says that the model does not use MLA"
         if x.model.mla is False
-        else "nothing here says that the model has MLA"
+        else "nothing shows that the model uses MLA"
     )
     groups = any(x.flags[r].attention_groups > 1 for r in sizes)
     what = "an attention tp (tp-size / attention dp size) of" if groups else "tp-size"
     message = (
-        f"prefill has {what} {prefill}, decode {decode}, and {why}: SGLang moves KV caches between unequal sizes "
-        "for MLA models (DeepSeek), for others only in newer versions; give both the same, or try it"
+        f"prefill has {what} {prefill}, decode has {decode}, and {why}. SGLang moves KV caches between unequal sizes "
+        "for MLA models (DeepSeek), and for others only in newer versions; make them equal, or test it first"
     )
     yield x.at("warning", message, "decode", "tp-size")
 
@@ -81,7 +81,7 @@ def expert_parallelism(x: Facts) -> Iterator[Finding]:
             message = f"ep-size ({ep}) must divide tp-size ({tp}): experts are spread over GPUs of the tp group"
             yield x.at("error", message, role, "ep-size")
         elif given is not None and x.deepep(role) and ep != tp:
-            message = f"DeepEP spreads experts over all tp-size GPUs: SGLang will take {tp}, not {ep}; leave it out"
+            message = f"DeepEP spreads experts over all tp-size GPUs: SGLang will use {tp}, not {ep}; leave it out"
             yield x.at("warning", message, role, "ep-size")
         exchange = x.deepep(role) or x.value(role, "moe-a2a-backend") not in (None, "none")
         if x.on(role, "enable-two-batch-overlap") and not exchange:
@@ -115,7 +115,7 @@ def deepep_mode(x: Facts) -> Iterator[Finding]:
         if mode is None:
             continue
         if not x.deepep(role):
-            message = "does nothing without moe-a2a-backend: deepep"
+            message = "has no effect without moe-a2a-backend: deepep"
             yield x.at("warning", message, role, "deepep-mode")
         elif role == "prefill" and mode == "low_latency":
             message = (
@@ -159,7 +159,7 @@ def dp_attention(x: Facts) -> Iterator[Finding]:
     for role in x.config.roles:
         groups = x.flags[role].attention_groups
         if x.on(role, "enable-dp-attention") and groups == 1:
-            message = "does nothing without a dp-size above 1"
+            message = "has no effect without a dp-size above 1"
             yield x.at("warning", message, role, "enable-dp-attention")
         if x.on(role, "enable-dp-lm-head") and not x.on(role, "enable-dp-attention") and groups == 1:
             message = "SGLang refuses it without DP attention; add enable-dp-attention: true and dp-size"
@@ -196,7 +196,7 @@ def fractions(x: Facts) -> Iterator[Finding]:
     for role in x.config.roles:
         value = x.value(role, "mem-fraction-static")
         if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 < value < 1:
-            message = f"is a fraction of a GPU's memory, between 0 and 1, not {value}"
+            message = f"must be a fraction of the GPU's memory, between 0 and 1, not {value}"
             yield x.at("error", message, role, "mem-fraction-static")
 
 

@@ -72,10 +72,19 @@ def model_path(x: Facts) -> Iterator[Finding]:
         return  # a name on a hub
     here = host_path(config, path)
     if here is None:
-        message = f"{path} is below none of container.mounts; unless the image holds it, add one, as SOURCE:{path}"
+        message = f"{path} is in none of container.mounts; unless the image contains it, add the mount SOURCE:{path}"
         yield Finding("warning", x.source.problem(message, "model", "path"))
     elif x.cluster == "local" and not here.is_dir():
         yield Finding("error", x.source.problem(f"no such folder on this machine: {here}", "model", "path"))
+
+
+def mounts(x: Facts) -> Iterator[Finding]:
+    """Where a mount leads to in the container: an absolute path, or the same one where none is given."""
+    for mount in x.config.container.mounts:
+        _, colon, rest = mount.partition(":")
+        if colon and not rest.startswith("/"):
+            message = f"{mount}: write SOURCE:TARGET[:OPTIONS], with TARGET an absolute path in the container"
+            yield Finding("error", x.source.problem(message, "container", "mounts"))
 
 
 def shell_text(x: Facts) -> Iterator[Finding]:
@@ -117,7 +126,7 @@ def run_folders(x: Facts) -> Iterator[Finding]:
     runs = os.path.normpath(x.config.runs)
     at = next((top for top in NODE_LOCAL if runs == top or runs.startswith(top + "/")), None)
     if at is not None and x.cluster == "slurm":
-        message = f"{runs} is below {at}, of which each node has its own; choose a folder that every node sees"
+        message = f"{runs} is below {at}, which is another folder on every node; choose one that all nodes share"
         yield Finding("warning", x.source.problem(message, "runs"))
 
 
@@ -143,8 +152,8 @@ def time_limit(x: Facts) -> Iterator[Finding]:
         parts.append(f"up to {sweep:.0f} min for the request sweep")
     if limit and limit <= need:  # 0 is no limit, too
         message = (
-            f"{limit:.0f} min may be over before it is warm: {', '.join(parts)}; "
-            f"give more than {need:.0f} min, or lower warmup.requests.timeout"
+            f"{limit:.0f} min may be too short to get warm ({', '.join(parts)}); "
+            f"set more than {need:.0f} min, or lower warmup.requests.timeout"
         )
         yield Finding("warning", x.source.problem(message, "slurm", "time"))
 
@@ -161,12 +170,12 @@ def compilation(x: Facts) -> Iterator[Finding]:
     """Whether those who watch over a start wait for kernels that SGLang compiles during it."""
     if not _compiles(x):
         return
-    instead = "or have them built before (warmup.kernels.enabled)"
+    instead = "or build the kernels first (warmup.kernels.enabled)"
     need = (LOADING + KERNELS) * 60
     if x.config.timeouts.ready < need:
         message = (
-            f"{x.config.timeouts.ready:.0f} s may be over while DeepGEMM's kernels are compiled; "
-            f"give {need:.0f} s, {instead}"
+            f"{x.config.timeouts.ready:.0f} s may be too short while SGLang compiles DeepGEMM's kernels; "
+            f"set {need:.0f} s, {instead}"
         )
         yield Finding("warning", x.source.problem(message, "timeouts", "ready"))
     short = [role for role in x.config.roles if x.number(role, "watchdog-timeout", WATCHDOG) < KERNELS * 60]
@@ -174,7 +183,7 @@ def compilation(x: Facts) -> Iterator[Finding]:
         seconds = x.number(short[0], "watchdog-timeout", WATCHDOG)
         message = (
             f"DeepGEMM's kernels may take longer to compile than the {seconds} s after which SGLang ends a worker; "
-            f"give {' and '.join(short)} watchdog-timeout: {KERNELS * 60:.0f}, {instead}"
+            f"set watchdog-timeout: {KERNELS * 60:.0f} for {' and '.join(short)}, {instead}"
         )
         yield x.at("warning", message, short[0], "watchdog-timeout")
 
@@ -186,7 +195,7 @@ def signals(x: Facts) -> Iterator[Finding]:
         return
     name, _, seconds = str(text).partition("@")
     if not name.startswith("B:") and "B" not in name.partition(":")[0]:
-        message = f"without B: the signal does not reach the job's script, which drains on it; write B:{text}"
+        message = f"without B:, Slurm does not send the signal to the job's script, which drains on it; write B:{text}"
         yield Finding("warning", x.source.problem(message, "slurm", "signal"))
     elif name.endswith("USR2") and seconds.isdecimal() and int(seconds) <= x.config.timeouts.drain:
         message = (
@@ -204,5 +213,6 @@ def shared_services(x: Facts) -> Iterator[Finding]:
 
 
 CHECKS = (
-    environment, low_ports, model_path, run_folders, shell_text, time_limit, compilation, signals, shared_services,
+    environment, low_ports, model_path, mounts, run_folders, shell_text, time_limit, compilation, signals,
+    shared_services,
 )  # fmt: skip

@@ -66,7 +66,8 @@ def _env(value: dict[str, Any]) -> dict[str, str]:
         if why := not_to_be_set(key):
             problems.append((key, why))
         elif item is None or isinstance(item, (dict, list)):
-            kind = {dict: "a mapping", list: "a list"}.get(type(item), 'null (write "" for an empty value)')
+            kind = "a list" if isinstance(item, list) else "a mapping"
+            kind = kind if item is not None else 'null (write "" for an empty value)'
             problems.append((key, f"must be a string, a number, true or false, not {kind}"))
         elif _has_control(str(item)):
             problems.append((key, "must be one line of text without control characters"))
@@ -122,7 +123,7 @@ def _text(value: Any) -> Any:
 def _auto_port(value: Any) -> Any:
     if value == "auto" or (type(value) is int and 1 <= value <= 65535):
         return value
-    shown = _shown(value) if isinstance(value, str) else "empty" if value is None else str(value)[:60]
+    shown = _shown(value) if isinstance(value, str) else "null" if value is None else str(value)[:60]
     near = nearest(value, ["auto"]) if isinstance(value, str) else ""
     raise ValueError(f"must be 'auto' or a port from 1 to 65535, not {shown}{near}")
 

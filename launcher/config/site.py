@@ -64,6 +64,6 @@ def printable(text: str) -> str:
 def short(value: Any) -> str:
     """A value as YAML would have it, more or less."""
     if value is None:
-        return "empty"
+        return "null"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

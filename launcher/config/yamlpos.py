@@ -207,7 +207,7 @@ class Builder:
 
     def twice(self, node: yaml.Node, path: KeyPath) -> None:
         """A key of the mapping is there already."""
-        raise self.error("this key stands twice; keep one", node, path[-1])
+        raise self.error("this key is given twice; keep one", node, path[-1])
 
     def scalar(self, node: yaml.ScalarNode) -> Any:
         kind, text = node.tag.removeprefix(_TAG), str(node.value)

@@ -153,7 +153,7 @@ def _environment(envs: Item | None, ledger: Ledger) -> Section:
         if len(pairs) != len(envs.value):
             raise InputError(problem("must be a mapping, or a list of {name, value}", envs))
         if len({p.key for p in pairs}) != len(pairs):
-            raise InputError(problem("a variable stands twice; keep one", envs))
+            raise InputError(problem("a variable is given twice; keep one", envs))
         section = env_section(Section(tuple(pairs)), ledger)
         if len(section.items) == len(pairs):
             ledger.use(envs)

@@ -57,7 +57,7 @@ def place_frontends(config: Config, source: Source, nodes: int, cluster: Cluster
     """One on each of the first nodes; on this machine side by side, with ports of their own."""
     count = config.frontend.replicas
     if count > nodes:
-        message = f"one frontend a node: the workers take {counted(nodes, 'node')} (by slurm.gpus_per_node)"
+        message = f"at most one frontend runs on a node, and the workers take {counted(nodes, 'node')}"
         raise InputError(source.problem(message, "frontend", "replicas"))
     if cluster == "local" and count > MOST_FRONTENDS:
         raise InputError(source.problem(f"at most {MOST_FRONTENDS} on one machine", "frontend", "replicas"))

@@ -33,7 +33,7 @@ def check_ports(
             )
         elif other := taken.get((at, number)):
             where = "" if cluster == "local" else f" on node {node}"
-            message = f"port {number} is wanted twice{where}, by {other} and {what}; choose another one or auto"
+            message = f"port {number} is used twice{where}, by {other} and {what}; choose another one or auto"
         taken[at, number] = what
         if message and not any(p.key == ".".join(keys) for p in problems):
             problems.append(source.problem(message, *keys))

@@ -39,7 +39,7 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "wrong flag",
         r"error: (unrecognized arguments|argument --\S+: (invalid|expected))|error: ambiguous option",
-        "SGLang or Dynamo does not know a flag, or not this value",
+        "SGLang or Dynamo does not know a flag or its value",
         "run `sgl-launch check CONFIG --sglang VERSION` (or --installed PYTHON) and change prefill.args or decode.args",
     ),
     _cause(
@@ -48,6 +48,19 @@ CAUSES: tuple[Cause, ...] = (
         r"(command )?not found|execve\(\): \S+: No such file|nvcc.*not found|CUDA_HOME environment variable is not set",
         "a program or Python module is not there where the worker runs",
         "check container.image, or `python` in the config; the image must hold SGLang, Dynamo, NIXL and nvcc",
+    ),
+    _cause(
+        "hub refused",
+        r"GatedRepoError|(401|403) Client Error|429 Client Error|429 Too Many Requests|Cannot access gated repo",
+        "the model hub refused a download: no token, no access to this model, or too many requests",
+        "export HF_TOKEN and add it to env_from; or download the weights once and set model.path to their folder",
+    ),
+    _cause(
+        "proxy",
+        r"ProxyError|Tunnel connection failed|407 Proxy|Unable to connect to proxy",
+        "a process went through a proxy that refused it or does not answer",
+        "correct or unset http_proxy and https_proxy where you submit, or set them in env; the job's own addresses are "
+        "in no_proxy already",
     ),
     _cause(
         "missing model",
@@ -63,21 +76,21 @@ CAUSES: tuple[Cause, ...] = (
         r"pyxis: .*(fail|error|couldn't|unable)|enroot-\S+: \[ERROR\]|slurmstepd: error: pyxis|"
         r"FATAL:\s+(could not open image|container creation failed|Unable to)",
         "the container could not be started",
-        "check that container.image is there on every node, and that its mounts' sources are",
+        "check that every node can read container.image, and that the sources of its mounts exist",
     ),
     _cause(
         "wrong interface",
         r"interface '[^']*' has no IPv4 address|Unable to find (address for|interface)|no socket interface found|"
         r"(?i:ifname|GLOO_SOCKET_IFNAME).*(not found|no such device|invalid)|"
         r"(?i:gloo).*(makeDeviceForInterface|connectFullMesh failed|No such device)|Bootstrap : no socket interface",
-        "the collectives' interface is not there on this node, or cannot reach the others",
+        "the network interface for collectives is missing on this node, or cannot reach the others",
         "set network.interface to the one that all nodes share (`ip -o -4 addr` on a node lists them)",
     ),
     _cause(
         "port in use",
         r"Address already in use|EADDRINUSE|\[Errno 98\]|errno: 98|port \d+ \([^)]*\) is taken|"
         r"no free block of \d+ ports",
-        "another process listens on a port that this one wants",
+        "another process listens on a port that this one needs",
         "leave ports.base and ports.bootstrap at auto, or choose another frontend.port; `ss -tlnp` on that node names "
         "the owner",
     ),
@@ -87,21 +100,27 @@ CAUSES: tuple[Cause, ...] = (
         r"Not enough memory[.,;] ?Please try to increase --mem-fraction-static|"
         r"Capture cuda graph failed: .*out of memory",
         "the model, its KV cache or CUDA graphs do not fit into the GPU",
-        "lower mem-fraction-static (activations, graphs) or raise it (the KV cache has no room), lower "
-        "cuda-graph-max-bs or chunked-prefill-size, or spread over more GPUs; see that the GPU was empty",
+        "if activations or CUDA graphs ran out, lower mem-fraction-static, cuda-graph-max-bs or chunked-prefill-size; "
+        "if the KV cache has no room, raise mem-fraction-static; or use more GPUs. Check that the GPU was empty",
     ),
     _cause(
         "out of host memory",
         r"oom[-_]kill|Out Of Memory|Cannot allocate memory|DefaultCPUAllocator: can't allocate|"
         r"Exceeded job memory limit",
         "the node's memory, or the job's share of it, is used up",
-        "set slurm.mem: 0 (all of the node), and see what else runs there",
+        "set slurm.mem: 0 (all of the node), and check what else runs there",
+    ),
+    _cause(
+        "shared memory",
+        r"/dev/shm\S*.*(No space left|too small)|unable to (open|allocate) shared memory|Bus error",
+        "/dev/shm is full or too small on this node or in the container",
+        "remove what ended jobs left in /dev/shm (`df -h /dev/shm` on the node); give Docker --ipc=host or --shm-size",
     ),
     _cause(
         "no room on disk",
         r"(?i)No space left on device|Disk quota exceeded",
         "a file system is full",
-        "free room in runs, /tmp or the kernel cache; move `runs` to a larger file system",
+        "free space in `runs`, /tmp or the kernel cache, or move `runs` to a larger file system",
     ),
     _cause(
         "GPU fault",
@@ -114,8 +133,8 @@ CAUSES: tuple[Cause, ...] = (
         "DeepEP timeout",
         r"DeepEP (error: )?(timeout|Error: .*timeout)|DeepEP timeout check failed|deep_ep.*timeout|"
         r"dispatch CPU timeout|num_max_dispatch_tokens_per_rank",
-        "a rank waited too long for the others' experts: one still compiles kernels, or is gone, or a batch is too "
-        "large for DeepEP's buffers",
+        "a rank waited too long for another one's experts, because that one is still compiling kernels or has ended, "
+        "or because a batch is too large for DeepEP's buffers",
         "build DeepGEMM's kernels before (warmup.kernels), look for a rank that died first, and raise "
         "SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK for larger batches",
     ),
@@ -130,16 +149,16 @@ CAUSES: tuple[Cause, ...] = (
         r"Scheduler hit an exception|Received sig(quit|term|child) from a child process|"
         r"Child process unexpectedly failed with|(Scheduler|Detokenizer|TokenizerManager) .*(died|crashed)|"
         r"[Ss]ubprocess \S+ \(pid=\d+\) (crashed|exited|died)|Rank \d+ scheduler (is dead|died)",
-        "a scheduler (the process of a GPU) ended; what other ranks and the other side say follows from that",
-        "read that rank's log from the first line above on: its traceback says why; without one it was killed (host "
-        "memory, `dmesg` on the node)",
+        "a scheduler (the process that drives one GPU) ended; the errors of other ranks and workers follow from that",
+        "read that rank's log from the first line above on: its traceback gives the reason; without a traceback it was "
+        "killed (look for out of memory in `dmesg` on the node)",
     ),
     _cause(
         "TLS or password",
         r"InvalidCertificate|certificate verify failed|bad certificate|tlsv1 alert|Authorization Violation|"
         r"authorization violation|authentication handshake failed",
         "a process and NATS or etcd do not trust each other",
-        "with Dynamo older than 1.5 leave security.nats_tls off; nothing in env may change NATS_... or ETCD_AUTH_...",
+        "leave security.nats_tls off with Dynamo older than 1.5, and set no NATS_... or ETCD_AUTH_... variable in env",
     ),
     _cause(
         "etcd lost",
@@ -147,8 +166,8 @@ CAUSES: tuple[Cause, ...] = (
         r"(?i:keep.?alive).*(fail|error|lost)|"
         r"Unable to (create|connect to|reach) .*etcd|etcd.*(connection refused|unavailable|transport error)|"
         r"no answer within \d+ s from .*etcd",
-        "a worker could not reach etcd for as long as its lease holds, and took itself off",
-        "look at logs/etcd.log and at the head node's load and network; Dynamo's workers end with status 0 then",
+        "a worker could not reach etcd before its lease ran out, and stopped",
+        "read logs/etcd-0.log, and check the head node's load and network; Dynamo's workers then end with status 0",
     ),
     _cause(
         "NATS lost",
@@ -156,7 +175,7 @@ CAUSES: tuple[Cause, ...] = (
         r"NATS.*(refused|timed out)|"
         r"no answer within \d+ s from nats",
         "a process could not reach NATS",
-        "look at logs/nats.log, and whether a firewall lets the nodes reach the head node",
+        "read logs/nats-0.log, and check that no firewall keeps the nodes from the head node",
     ),
     _cause(
         "NIXL or UCX",
@@ -164,32 +183,32 @@ CAUSES: tuple[Cause, ...] = (
         r"nixl.*(plugin|backend).*(not found|fail)|"
         r"KVTransferError|(Prefill|Decode) transfer failed",
         "KV caches could not be moved between a prefill and a decode worker",
-        "see that UCX_TLS and UCX_NET_DEVICES, if set, name what both nodes have (`ucx_info -d`, `ibv_devinfo`), and "
+        "check that UCX_TLS and UCX_NET_DEVICES, if set, name what both nodes have (`ucx_info -d`, `ibv_devinfo`), and "
         "that the other side's worker did not die first",
     ),
     _cause(
         "locked memory",
         r"ibv_reg_mr|ibv_create_qp.*fail|(?i:memlock)|ulimit -l",
-        "RDMA may not pin memory",
+        "RDMA is not allowed to pin enough memory",
         "raise the memlock limit: ulimit -l unlimited in Slurm's PropagateResourceLimits, or in the image",
     ),
     _cause(
         "too many open files",
         r"Too many open files|\[Errno 24\]",
-        "the limit of open files is reached",
+        "a process reached its limit of open files",
         "raise nofile (ulimit -n) on the nodes, to 65536 or more",
     ),
     _cause(
         "bootstrap",
         r"(?i:bootstrap server).*(refused|fail|not|error)|Could not fetch prefill (parallel )?info|"
         r"Failed to (get|fetch|register) .*bootstrap|page[_ ]size.*(mismatch|not equal)",
-        "a decode worker could not learn about a prefill worker, or they do not fit together",
-        "give both the same page-size and kv-cache-dtype (`sgl-launch check`), and see that the nodes reach each other",
+        "a decode worker could not get a prefill worker's details, or the two are incompatible",
+        "set the same page-size and kv-cache-dtype for both (`sgl-launch check`); check that nodes reach each other",
     ),
     _cause(
         "watchdog",
         r"Watchdog timeout \(|[Ww]atchdog caught collective operation timeout|Scheduler.*watchdog|watchdog_timeout",
-        "a step took longer than the watchdog allows: kernels being compiled, or a rank that is gone",
+        "a step took longer than the watchdog allows, because kernels were being compiled or a rank was gone",
         "raise watchdog-timeout in args for the first start, build kernels before, and look for a rank that died first",
     ),
     _cause(
@@ -198,6 +217,12 @@ CAUSES: tuple[Cause, ...] = (
         r"DistBackendError",
         "GPUs could not talk to each other, often because a rank of the group had ended before",
         "look at the rank that ended first; set env NCCL_DEBUG: INFO; check network.interface and the InfiniBand ports",
+    ),
+    _cause(
+        "no permission",
+        r"Read-only file system|\[Errno (13|30)\]|mkdir: cannot create directory|PermissionError|: Permission denied",
+        "a process may not read or write a file or folder that it needs",
+        "the line names it: check its owner and mode on that node (`ls -ld`); HOME and TMPDIR can be set in env",
     ),
     _cause(
         "node lost",
@@ -209,8 +234,8 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "time limit",
         r"DUE TO TIME LIMIT",
-        "the job's time was over",
-        "raise slurm.time; slurm.signal: B:USR2@120 ends it gently before",
+        "the job reached its time limit",
+        "raise slurm.time; with slurm.signal: B:USR2@120 the job finishes its running requests before the limit",
     ),
     _cause("preempted", r"DUE TO PREEMPTION", "another job took the nodes", "use another partition or qos, or requeue"),
 )

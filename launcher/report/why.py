@@ -65,7 +65,7 @@ def why(run: RunFolder) -> list[str]:
             out.append(f"  and {counted(one.count - len(one.lines), 'more such line')}")
         out.append(f"  what to do: {one.cause.do}")
     if not found and not history.failure and history.ready and not history.end:
-        out += ["", "nothing has failed that the job could not mend: it serves, or did when it was last heard of"]
+        out += ["", "no failure that the job did not recover from: it is serving, or was when it last reported"]
     elif not found:
         out += ["", *_unknown(run)]
     return out

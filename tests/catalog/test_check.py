@@ -43,34 +43,34 @@ CASES = [
      "Write the whole name."),
     # names of other versions
     ("0.5.23", {"enable-deepep-moe": True}, "renamed",
-     "SGLang 0.5.23 no longer has it. Write moe-a2a-backend: deepep."),
+     "SGLang 0.5.23 no longer has this flag. Write moe-a2a-backend: deepep."),
     ("0.5.3", {"enable_deepep_moe": True}, "ignored",
      "SGLang 0.5.3 accepts it and then ignores it. Write moe-a2a-backend: deepep."),
     ("0.4.6.post5", {"moe-a2a-backend": "deepep"}, "later",
-     "SGLang 0.4.6.post5 does not have it yet; 0.4.10.post2 does. Write enable-deepep-moe: true."),
+     "SGLang 0.4.6.post5 does not have this flag yet (0.4.10.post2 does). Write enable-deepep-moe: true."),
     ("0.4.6.post5", {"moe-a2a-backend": "mooncake"}, "later",
-     "SGLang 0.4.6.post5 does not have it yet; 0.4.10.post2 does. Leave it out, or use SGLang 0.4.10.post2 or "
+     "SGLang 0.4.6.post5 does not have this flag yet (0.4.10.post2 does). Leave it out, or use SGLang 0.4.10.post2 or "
      "later."),
     ("0.5.23", {"enable-deepep-moe": False}, "renamed",
-     "SGLang 0.5.23 no longer has it. Leave it out: it is off by default."),
+     "SGLang 0.5.23 no longer has this flag. Leave it out: it is off by default."),
     ("0.5.23", {"enable-flashinfer-mla": True}, "renamed",
-     "SGLang 0.5.23 no longer has it. Write attention-backend: flashinfer."),
+     "SGLang 0.5.23 no longer has this flag. Write attention-backend: flashinfer."),
     # Since 0.5.20 argparse takes it for an abbreviation of two flags.
     ("0.5.23", {"cuda-graph-bs": 256}, "renamed",
-     "SGLang 0.5.23 no longer has it. Write cuda-graph-bs-decode: 256."),
+     "SGLang 0.5.23 no longer has this flag. Write cuda-graph-bs-decode: 256."),
     ("0.5.16", {"cuda-graph-bs": 256}, "deprecated",
      "SGLang 0.5.16 still accepts it, but a later version will not. Write "
      "cuda-graph-bs-decode: 256."),
     ("0.5.12", {"cuda-graph-bs-decode": [256]}, "later",
-     "SGLang 0.5.12 does not have it yet; 0.5.14 does. Write cuda-graph-bs: [256]."),
+     "SGLang 0.5.12 does not have this flag yet (0.5.14 does). Write cuda-graph-bs: [256]."),
     ("0.5.12", {"cuda-graph-backend-prefill": "breakable"}, "later",
-     "SGLang 0.5.12 does not have it yet; 0.5.14 does. Write enable-breakable-cuda-graph: true."),
+     "SGLang 0.5.12 does not have this flag yet (0.5.14 does). Write enable-breakable-cuda-graph: true."),
     # two renames after one another
     ("0.5.23", {"nsa-decode": "fa3"}, "renamed",
-     "SGLang 0.5.23 no longer has it. Write dsa-decode-backend: fa3."),
+     "SGLang 0.5.23 no longer has this flag. Write dsa-decode-backend: fa3."),
     # the successor no longer takes the value
     ("0.5.23", {"enforce-piecewise-cuda-graph": True}, "renamed",
-     "SGLang 0.5.23 no longer has it. Write cuda-graph-backend-prefill with one of full, "
+     "SGLang 0.5.23 no longer has this flag. Write cuda-graph-backend-prefill with one of full, "
      "breakable, disabled."),
     ("0.5.23", {"disable-cuda-graph": True}, "deprecated",
      "SGLang 0.5.23 still accepts it, but a later version will not. Write "
@@ -79,22 +79,22 @@ CASES = [
      "SGLang 0.5.23 still accepts it, but a later version will not. Write attn-dp-size: 16 in "
      "place of it and of dp-size."),
     ("0.5.16", {"attn-dp-size": 16}, "later",
-     "SGLang 0.5.16 does not have it yet; 0.5.22 does. Write dp-size: 16 and "
+     "SGLang 0.5.16 does not have this flag yet (0.5.22 does). Write dp-size: 16 and "
      "enable-dp-attention: true."),
     ("0.5.23", {"ds-heavy-token-num": 3}, "gone",
-     "SGLang 0.5.23 no longer has it; 0.5.10.post1 did. Leave it out."),
+     "SGLang 0.5.23 no longer has this flag (0.5.10.post1 had it). Leave it out."),
     ("0.5.23", {"enable-ep-moe": True}, "renamed",
-     "SGLang 0.5.23 no longer has it. Write ep-size with the value of tp-size."),
+     "SGLang 0.5.23 no longer has this flag. Write ep-size with the value of tp-size."),
     ("0.5.23", {"tp-size": 8, "enable-ep-moe": True}, "renamed",
-     "SGLang 0.5.23 no longer has it. Write ep-size: 8."),
+     "SGLang 0.5.23 no longer has this flag. Write ep-size: 8."),
     ("0.5.23", {"enable-dp-attention": True}, "deprecated",
      "SGLang 0.5.23 still accepts it, but a later version will not. Write attn-dp-size with the "
      "value of dp-size in place of it and of dp-size."),
     # the values were renamed too
     ("0.5.23", {"nsa-prefill-cp-mode": "in-seq-split"}, "renamed",
-     "SGLang 0.5.23 no longer has it. Write cp-strategy: zigzag."),
+     "SGLang 0.5.23 no longer has this flag. Write cp-strategy: zigzag."),
     ("0.5.23", {"nsa-prefill-cp-mode": "other"}, "renamed",
-     "SGLang 0.5.23 no longer has it. Write cp-strategy with one of zigzag, interleave."),
+     "SGLang 0.5.23 no longer has this flag. Write cp-strategy with one of zigzag, interleave."),
     ("0.5.19", {"enable-expert-distribution-metrics": True}, "gone",
      "SGLang 0.5.19 knows it but refuses to start with it. Write "
      "expert-balancedness-report-mode: server_log, prometheus or both."),
@@ -114,23 +114,23 @@ CASES = [
     ("0.5.23", {"mem-fraction-static": "0,85"}, "type",
      'The value "0,85" is not a number. Write mem-fraction-static: 0.85.'),
     ("0.5.23", {"trust-remote-code": "true"}, "type",
-     'It is a switch and takes no value, not "true". Write trust-remote-code: true, without '
+     'This flag is a switch: it takes true or false, not "true". Write trust-remote-code: true, without '
      "quotes."),
     ("0.5.23", {"trust-remote-code": 1}, "type",
-     "It is a switch and takes no value, not 1. Write trust-remote-code: true."),
+     "This flag is a switch: it takes true or false, not 1. Write trust-remote-code: true."),
     ("0.5.23", {"log-level": True}, "type",
-     'The value true is not a text. If you mean the word, quote it: log-level: "true".'),
+     'The value true is not a string. If you mean the word, quote it: log-level: "true".'),
     ("0.5.23", {"deepep-mode": False}, "type",
-     "The value false is not a text. It takes auto, normal, low_latency."),
+     "The value false is not a string. Choose from auto, normal, low_latency."),
     ("0.5.23", {"cuda-graph-config": "decode"}, "type",
      'The value "decode" is not a mapping or JSON. Write, for example, '
      "cuda-graph-config: {decode: {backend: disabled}}."),
     # choices
     ("0.5.23", {"disaggregation-transfer-backend": "nixel"}, "choice",
-     'The value "nixel" is not one it takes. Did you mean nixl? It takes mooncake, nixl, ascend, '
+     'Invalid value "nixel". Did you mean nixl? Choose from mooncake, nixl, ascend, '
      "fake, mori, mooncake_tcp."),
     ("0.5.23", {"deepep-mode": "fast"}, "choice",
-     'The value "fast" is not one it takes. It takes auto, normal, low_latency.'),
+     'Invalid value "fast". Choose from auto, normal, low_latency.'),
     # numbers of values
     ("0.5.23", {"tp-size": [8]}, "count",
      "It takes one value, not a list of 1. Write tp-size: 8."),
@@ -228,4 +228,4 @@ def test_a_version_that_cannot_be_read_is_taken_for_a_new_one():
     catalog = Catalog("unknown", load("0.5.23").flags, source="/opt/py")
     (problem,) = catalog.check({"enable-deepep-moe": True})
     assert problem.kind == "renamed"
-    assert problem.text.startswith("SGLang unknown in /opt/py no longer has it.")
+    assert problem.text.startswith("SGLang unknown in /opt/py no longer has this flag.")

@@ -191,4 +191,4 @@ def test_dynamos_flags_are_known() -> None:
 @pytest.mark.parametrize("limit", ["0", "UNLIMITED"])
 def test_no_limit_of_time_is_no_short_one(limit: str) -> None:
     Path("good.yaml").write_text(GOOD)
-    assert "may be over" not in cli("good.yaml", "--no-slurm", "--set", f"slurm.time={limit}").stdout
+    assert "may be too short" not in cli("good.yaml", "--no-slurm", "--set", f"slurm.time={limit}").stdout

@@ -125,7 +125,7 @@ def test_frontends(tmp_path: Path) -> None:
     here = plan(tmp_path, config(**parts), "local")["frontend"]
     assert (here["port"], [f["port"] for f in here["replicas"]]) == (8000, ["P+3", "P+6"])
     assert "--router-replica-sync" in here["argv"]
-    with pytest.raises(InputError, match="one frontend a node: the workers take 1 node"):
+    with pytest.raises(InputError, match="at most one frontend runs on a node, and the workers take 1 node"):
         plan(tmp_path, config(aggregated=role(), frontend={"replicas": 2}))
 
 

@@ -29,7 +29,7 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
     "tab": ("name: t\nmodel:\n\tpath: /m\n", ["3:1: not valid YAML: the line is indented with a tab; use spaces"]),
     "not UTF-8": (BASE.encode() + b"python: \xff\n", ["5:9: this byte is not UTF-8 text; save the file as UTF-8"]),
     "control character": (BASE + "python: a\x07\n", ["5:10: a character that YAML does not allow (U+0007); remove it"]),
-    "duplicate key": (BASE + "env:\n  A: 1\n  A: 2\n", ["7:3: A: this key stands twice; keep one"]),
+    "duplicate key": (BASE + "env:\n  A: 1\n  A: 2\n", ["7:3: A: this key is given twice; keep one"]),
     # keys
     "unknown key": (BASE + "enginee: dynamo\n", ["5:1: enginee: unknown key; did you mean 'engine'?"]),
     "unknown key like none": (BASE + "zzz: 1\n", [f"5:1: zzz: unknown key; {TOP}"]),
@@ -51,7 +51,7 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
         ["5:9: slurm.gpus_per_node: must be a whole number, not 7.5"],
     ),
     "text for a mapping": (BASE.replace("{path: /m}", "/m"), ["2:1: model: must be a mapping (key: value), not '/m'"]),
-    "nothing for a mapping": (BASE + "container:\n", ["5:1: container: must be a mapping (key: value), not empty"]),
+    "nothing for a mapping": (BASE + "container:\n", ["5:1: container: must be a mapping (key: value), not null"]),
     "list for a role": (
         BASE.replace("prefill: {args: {tp-size: 8}}", "prefill: [8]"),
         ["3:1: prefill: must be a mapping (key: value), not [8]"],
@@ -134,7 +134,7 @@ CASES: dict[str, tuple[str | bytes, list[str]]] = {
     "duplicate port": (
         BASE + "frontend: {port: 30001}\nports: {bootstrap: 30001}\n",
         [
-            "6:9: ports.bootstrap: port 30001 is wanted twice on node 0, by the frontend and prefill-0's bootstrap "
+            "6:9: ports.bootstrap: port 30001 is used twice on node 0, by the frontend and prefill-0's bootstrap "
             "server; choose another one or auto"
         ],
     ),
@@ -304,7 +304,7 @@ def test_a_right_config_is_submitted(cli: Cli, nothing_submitted: Path) -> None:
         ("prefil.workers=2", "prefil: unknown key; did you mean 'prefill'?"),
         ("prefill.worker=2", "prefill.worker: unknown key; did you mean 'workers'?"),
         ("prefill.workers=two", "prefill.workers: must be a whole number, not 'two'"),
-        ("prefill.workers=", "prefill.workers: must be a whole number, not empty"),
+        ("prefill.workers=", "prefill.workers: must be a whole number, not null"),
         ("prefill=2", "prefill: must be a mapping (key: value), not 2"),
         ("name={a", "name: not valid YAML: did not find expected ',' or '}'"),
         ("prefill.args.nnodes=2", "prefill.args.nnodes: can't be set here: follows from tp-size x pp-size and "

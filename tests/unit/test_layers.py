@@ -219,7 +219,7 @@ def test_null_takes_away_what_a_base_sets() -> None:
     assert config.prefill is not None
     assert config.prefill.args == {"dp-size": 2}
     assert load(text, ["env=null"])[0].env == {}
-    with pytest.raises(InputError, match="must be a whole number, not empty"):
+    with pytest.raises(InputError, match="must be a whole number, not null"):
         load(BASE + "spare_nodes:\n")  # nothing below it sets that: a value was forgotten
 
 

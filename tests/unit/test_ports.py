@@ -107,7 +107,7 @@ def test_json() -> None:
             "frontend: {port: 30001}\nports: {bootstrap: 30001}\n",
             "slurm",
             [
-                "c.yaml:6:9: ports.bootstrap: port 30001 is wanted twice on node 0, by the frontend and prefill-0's "
+                "c.yaml:6:9: ports.bootstrap: port 30001 is used twice on node 0, by the frontend and prefill-0's "
                 "bootstrap server; choose another one or auto"
             ],
         ),
@@ -115,7 +115,7 @@ def test_json() -> None:
             "frontend: {port: 30001}\nports: {bootstrap: 30001}\n",
             "local",
             [
-                "c.yaml:6:9: ports.bootstrap: port 30001 is wanted twice, by the frontend and prefill-0's bootstrap "
+                "c.yaml:6:9: ports.bootstrap: port 30001 is used twice, by the frontend and prefill-0's bootstrap "
                 "server; choose another one or auto"
             ],
         ),
@@ -157,7 +157,7 @@ def test_local_nodes_share_their_ports() -> None:
     )
     assert plan_of(text).groups[1].ports["bootstrap"].fixed == 30001
     with pytest.raises(
-        InputError, match="port 30002 is wanted twice, by the frontend and prefill-1's bootstrap server"
+        InputError, match="port 30002 is used twice, by the frontend and prefill-1's bootstrap server"
     ):
         plan_of(text, "local")
 

@@ -163,7 +163,7 @@ def test_a_module_that_pythonpath_hides_is_not_called_a_mistake_of_ours(tmp_path
 @pytest.mark.parametrize("runs", ["/tmp/runs", "/dev/shm", "/tmp/../var/tmp/x"])
 def test_run_folders_that_each_node_has_of_its_own(runs: str, cli: Cli) -> None:
     Path("c.yaml").write_text(f"{BASE}runs: {runs}\n")
-    assert "choose a folder that every node sees" in cli("check", "c.yaml", "--no-slurm").out
+    assert "choose one that all nodes share" in cli("check", "c.yaml", "--no-slurm").out
     assert "every node sees" not in cli("check", "c.yaml", "--no-slurm", "--cluster", "local").out
 
 

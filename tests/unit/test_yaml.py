@@ -125,9 +125,9 @@ def test_crlf_and_byte_order_mark() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", "f:3:1: a: this key stands twice; keep one"),
-        ("1: a\n'1': b\n", "f:2:1: 1: this key stands twice; keep one"),
-        ("x: {a: 1, a: 2}\n", "f:1:11: a: this key stands twice; keep one"),
+        ("a: 1\nb: 2\na: 3\n", "f:3:1: a: this key is given twice; keep one"),
+        ("1: a\n'1': b\n", "f:2:1: 1: this key is given twice; keep one"),
+        ("x: {a: 1, a: 2}\n", "f:1:11: a: this key is given twice; keep one"),
         ("{a: b}: c\n", "f:1:1: a key must be plain text"),
         ("? [a]\n: b\n", "f:1:3: a key must be plain text"),
         ("a: &a [1, *a]\n", "f:1:4: an anchor refers to itself"),
