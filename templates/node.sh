@@ -118,21 +118,21 @@ facts() {
   say facts "$host" "${CUDA_VISIBLE_DEVICES:-all}"
 }
 
-# --- The engine's own processes: a line "engine HOST GROUP/RANK:PID ..." whenever they have changed -----------------------
-declare -A rank_of=() compiled=() stopped=() # pid -> when it was first seen stopped (not traced): as bad as gone
-last=
+# --- The engine's own processes, each of the nearest process above it of this job: "engine HOST GROUP/RANK:PID ..." on change
+declare -A rank_of=() foreign=() compiled=() stopped=() last='' # stopped: pid -> since when (not traced): as bad as gone
 watch_engine() {
-  local file pid at name found=
+  local file pid at name stat found=
   for file in $(grep -lsE "$engine" /proc/[0-9]*/cmdline); do
     pid=${file//[!0-9]/} at=${file//[!0-9]/}
-    # whose it is: that of the nearest process above it that was started for this job
+    { read -ra stat <"/proc/$pid/stat" && [ "${foreign[$pid]:-}" != "${stat[21]}" ]; } 2>/dev/null || continue # another job's
     while [ -z "${rank_of[$pid]:-}" ] && [ "${at:-0}" -gt 1 ]; do
       name=$(grep -aoszm1 "^LAUNCH_RANK=$scratch/.*" "/proc/$at/environ" | tr -d '\0')
       [ -z "$name" ] || rank_of[$pid]=${name#*/}
       at=$(awk '$1 == "PPid:" {print $2}' "/proc/$at/status" 2>/dev/null)
     done
+    [ -n "${rank_of[$pid]:-}" ] || { foreign[$pid]=${stat[21]}; continue; }
     if grep -qs '^State:.T' "/proc/$pid/status"; then : "${stopped[$pid]:=$SECONDS}"; else unset "stopped[$pid]"; fi
-    [ -z "${rank_of[$pid]:-}" ] || [ $((SECONDS - ${stopped[$pid]:-$SECONDS})) -ge 2 ] || found+=" ${rank_of[$pid]}:$pid"
+    [ $((SECONDS - ${stopped[$pid]:-$SECONDS})) -ge 2 ] || found+=" ${rank_of[$pid]}:$pid"
   done
   [ "$found" = "$last" ] || say engine "$host$found"
   last=$found
