@@ -3,6 +3,7 @@
 # make test    everything that CI runs; PARTS="lint tests" for some of it (tools/parts.py)
 # make lint    ruff, mypy, the layers of packages, the size of each part
 # make drills  every drill: faults of all kinds on a real Slurm cluster, with a table (make test runs a dozen of them)
+# make stranger  what another user of the cluster is told at every port of a deployment
 # make soak    an hour of faults under load, and what grows; make double-faults    200 rounds of two faults at once
 # make test-latest  the tests without processes, with the newest packages that pyproject.toml allows
 # make lock    requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 UNIT := tests/unit tests/convert tests/catalog tests/check tests/kernels
 
-.PHONY: bench-points dashboard demo-newest soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep services golden clean
+.PHONY: stranger bench-points dashboard demo-newest soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep services golden clean
 
 setup: $(VENV)/.ready
 
@@ -95,6 +96,10 @@ dynamo-serve: setup .venv-dynamo-032/.ready
 
 golden: setup
 	$(BIN)/pytest tests/unit --update-golden
+
+stranger: setup
+	@tests/install.sh
+	$(BIN)/pytest -s tests/slurm/test_strangers.py
 
 soak: setup
 	$(BIN)/python benchmarks/soak.py soak

@@ -16,6 +16,7 @@ from launcher.base.terminal import visible
 from launcher.commands.options import as_input_error, complete_job, runs_option
 from launcher.front.keys import key_of_environment
 from launcher.run.folder import RunFolder
+from launcher.run.state import enter_network
 
 
 @click.command("chat")
@@ -35,6 +36,8 @@ def command(target: str | None, message: str, max_tokens: int, model: str | None
         endpoint = run.endpoint()
         if endpoint is None:
             raise WorkError(f"{run.path.name} is not ready; see `sgl-launch status {run.job_id}`")
+        if endpoint.socket:
+            enter_network(run)
         address, model, key, ca = endpoint.url, model or endpoint.model, run.keys().endpoint, endpoint.ca
         names = _names(run)
     else:

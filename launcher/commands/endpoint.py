@@ -32,13 +32,13 @@ def command(run: RunFolder, as_env: bool, as_ca: bool, admin: bool, as_json: boo
             raise WorkError(f"{run.path.name} has no authority of its own: its security.tls is not `job`")
         click.echo(endpoint.ca)
     elif as_json:
-        found = {"url": f"{endpoint.url}/v1", "model": endpoint.model, "key": key, "ca": endpoint.ca}
+        found = {"url": endpoint.base, "model": endpoint.model, "key": key, "ca": endpoint.ca}
         click.echo(json.dumps(found, indent=2))
     elif as_env:
-        lines = {"OPENAI_BASE_URL": f"{endpoint.url}/v1", "OPENAI_API_KEY": key or "none-needed"}
+        lines = {"OPENAI_BASE_URL": endpoint.base, "OPENAI_API_KEY": key or "none-needed"}
         if endpoint.ca:
             lines["SSL_CERT_FILE"] = endpoint.ca
         for name, value in lines.items():
             click.echo(f"export {name}={shlex.quote(value)}")
     else:
-        click.echo(f"{endpoint.url}/v1  model {endpoint.model}")
+        click.echo(f"{endpoint.base}  model {endpoint.model}")

@@ -60,7 +60,7 @@ def _row(run: RunFolder, state: JobState) -> dict[str, Any]:
         "ended": state.ended,
         "stage": history.stage,
         "started": history.began,
-        "endpoint": endpoint.url if endpoint else None,
+        "endpoint": endpoint.shown if endpoint else None,
         "failure": history.failure_text,
         "folder": str(run.path),
     }

@@ -116,7 +116,7 @@ def command(
             raise
         endpoint = run.endpoint()
         if endpoint and not parsable:
-            click.echo(f"{target} at {endpoint.url} (model {endpoint.model})")
+            click.echo(f"{target} at {endpoint.shown} (model {endpoint.model})")
 
 
 def _read_by_a_person() -> bool:

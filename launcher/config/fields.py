@@ -155,6 +155,7 @@ Flags = Annotated[dict[str, Any], AfterValidator(_flags)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 # the check comes first: a union by itself reports one mistake once a branch
 AutoPort = Annotated[Literal["auto"] | Port, BeforeValidator(_auto_port)]
+FrontPort = Annotated[Literal["auto", "unix"] | Port, BeforeValidator(lambda v: v if v == "unix" else _auto_port(v))]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Workers = Annotated[int, Field(ge=1, le=1024)]
 # AfterValidator: a plain float, however it was written (see yamlpos.Number)

@@ -84,7 +84,8 @@ class Security(Part):
     endpoint_keys: Text | None = Field(
         default=None,
         description="File of further keys, a line `NAME:SHA256` each (SHA-256 of the key, in hex), as the job's first "
-        "node sees it. Read again within seconds when it changes; the log names the key of each request.",
+        "node sees it; `NAME:SHA256:LIMIT` for at most so many requests at once. Read again within seconds when it "
+        "changes; the log names the key of each request.",
     )
     tls: Annotated[Literal["off", "job"] | TlsFiles, BeforeValidator(_off)] = Field(
         default="off",

@@ -14,6 +14,7 @@ from launcher.config.fields import (
     Env,
     EnvFrom,
     Flags,
+    FrontPort,
     Name,
     Runtime,
     Seconds,
@@ -120,8 +121,10 @@ class SplitRole(Role):
 class Frontend(Part):
     """The OpenAI-compatible address that clients talk to."""
 
-    port: AutoPort = Field(
-        default=8000, description="Port of the endpoint, or `auto`. Frontends themselves take ports of the job's block."
+    port: FrontPort = Field(
+        default=8000,
+        description="Port of the endpoint, or `auto`. Frontends themselves take ports of the job's block. `unix`, on "
+        "this machine alone: a unix socket that only you can open, and no port that any other user could reach.",
     )
     router_mode: Text | None = Field(
         default=None, description="How requests are spread: `round-robin`, `random`, `kv`, ..."

@@ -210,16 +210,16 @@ def _logged(name: str) -> dict[str, Any]:
 
 
 def _ask_named() -> dict[str, Any]:
-    """Asks whether the request's key is one of the further ones, and by what name; a refusal goes to the client."""
-    known = {
-        "match": {"status_code": [2]},
-        "routes": [{"handle": [_logged("{http.reverse_proxy.header.X-Key-Name}")]}],
-    }
+    """Asks whether the request's key is one of the further ones, and by what name; a refusal goes to the client. The
+    rest of the request is handled before the answer's body is closed, by which the other side knows that it runs."""
+    name = _logged("{http.reverse_proxy.header.X-Key-Name}")
+    known = {"match": {"status_code": [2]}, "routes": [{"handle": [name]}]}
+    too_many = {"match": {"status_code": [429]}, "routes": [{"handle": [name, {"handler": "copy_response"}]}]}
     return {
         "handler": "reverse_proxy",
         "rewrite": {"method": "GET", "uri": "/"},
         "upstreams": [{"dial": NAMED}],
-        "handle_response": [known],
+        "handle_response": [known, too_many],
     }
 
 

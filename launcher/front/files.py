@@ -25,13 +25,14 @@ def find_caddy(path: str) -> None:
 class Fronts:
     """The fronts of a job: their names, the address of each one's node, and ports as numbers. The first has `port`,
     the deployment's one address. With `gate`, each hands requests on to the frontend of its own node; without, the only
-    one hands them to all."""
+    one hands them to all. `socket` is the path of a unix socket where the first listens too."""
 
     names: tuple[str, ...]
     addresses: tuple[str, ...]
     port: int
     frontends: tuple[int, ...]
     gate: int | None = None
+    socket: str | None = None
 
 
 def caddy_config(
@@ -49,6 +50,7 @@ def caddy_config(
         if isinstance(security.tls, TlsFiles):
             tls = Tls(security.tls.cert, security.tls.key)
         listen = [host_port(fronts.addresses[0], fronts.port), f"127.0.0.1:{fronts.port}"]
+        listen += [f"unix/{fronts.socket}|0600"] if fronts.socket else []
         address = Address(
             listen=tuple(dict.fromkeys(listen)),
             frontends=tuple(behind),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from launcher.base.errors import WorkError
 from launcher.base.portnames import Offset
 from launcher.engines import engine_for
+from launcher.front.alone import socket_path
 from launcher.front.files import Fronts, endpoint_url, write_configs
 from launcher.front.keys import Keys
 from launcher.front.routes import OPENAI
@@ -30,6 +31,7 @@ class Addresses:
         self._plan, self._nodes, self._run, self._job_id = plan, nodes, run, job_id
         self.planned = Planned.read(to_json(plan))
         self._base = 0
+        self.socket = socket_path(run.path, job_id) if plan.config.frontend.port == "unix" else None
         self.keys = Keys()  # the endpoint's, once they are made: no question may wait for their files
 
     async def choose(self, number: int) -> dict[str, str]:
@@ -97,6 +99,7 @@ class Addresses:
             port=self._number(plan.service_ports["front"]),
             frontends=tuple(self._number(f.ports["frontend"]) for f in plan.frontends),
             gate=self._number(gate) if (gate := plan.fronts[0].gate) else None,
+            socket=self.socket,
         )
         routes = getattr(engine_for(config), "routes", OPENAI)
         secrets = self._run.path / "secrets"
@@ -119,7 +122,8 @@ class Addresses:
         tls = plan.config.security.tls
         url = endpoint_url(tls, place.host, place.address, self._number(plan.service_ports["front"]))
         ca = {"ca": str(self._run.path / "secrets" / "ca.pem")} if tls == "job" else {}
-        return {"job_id": self._job_id, "port_base": self._base, "endpoint": url, **ca}
+        own = {"socket": self.socket} if self.socket else {}
+        return {"job_id": self._job_id, "port_base": self._base, "endpoint": url, **ca, **own}
 
     def _number(self, port: Offset) -> int:
         return port.fixed if port.fixed is not None else self._base + port.offset

@@ -24,10 +24,12 @@ _WRITE = 2.0  # seconds for the last lines, on storage that may hang
 _early: list[str] = []
 
 
-def main(script: str) -> NoReturn:
-    """Supervise the job; ends the process with the job's exit status."""
+def main(script: str, alone: bool = False) -> NoReturn:
+    """Supervise the job, if `alone` in a network of its own; ends the process with the job's exit status."""
+    refused = _leave_network() if alone else ""
     for number in _NAMES:
         signal.signal(number, lambda n, _: _early.append(_NAMES[signal.Signals(n)]))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NAMES)
     from launcher.job.journal import Journal  # standard library alone
 
     try:
@@ -38,7 +40,7 @@ def main(script: str) -> NoReturn:
     journal = Journal(folder)
     code = 1
     try:
-        code = _run(Path(script), folder, journal)
+        code = _run(Path(script), folder, journal, refused)
     except BaseException as e:  # what nobody has thought of ends the job too
         journal.fail(journal.stage or "start", reason(e))
     journal.event("stop", "done", f"exit status {code}")
@@ -47,7 +49,20 @@ def main(script: str) -> NoReturn:
     os._exit(code)  # threads that wait for storage or a peer hold up nothing
 
 
-def _run(script: Path, folder: Path, journal: Journal) -> int:
+def _leave_network() -> str:
+    """Begin anew in a network of this job's own; returns why that cannot be."""
+    from launcher.base.errors import WorkError
+    from launcher.front.alone import isolate
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NAMES)  # until it has begun anew
+    try:
+        isolate()
+    except WorkError as e:
+        return str(e)
+    os.execv(sys.executable, [sys.executable, sys.argv[0], "job", "run", sys.argv[3]])
+
+
+def _run(script: Path, folder: Path, journal: Journal, refused: str) -> int:
     if _early:
         journal.event("start", "cancelled", f"SIG{_early[0]}")
         journal.failure = f"ended by SIG{_early[0]} before it began"
@@ -68,6 +83,8 @@ def _run(script: Path, folder: Path, journal: Journal) -> int:
     run = RunFolder(folder)
     run.write_json("plan.json", to_json(plan))
     journal.say(f"{plan.config.name}, job {job_id}, run folder {folder}")
+    if refused:
+        raise WorkError(refused)
     if problems := write_secrets(folder / "secrets", plan.config.env_from, os.environ):
         raise WorkError("; ".join(problems))
 

@@ -95,6 +95,7 @@ class Stages:
             await wait_until_ready(self.addresses.deployment, ready_within, self.journal)
             deployment = self.addresses.deployment
             found = {"url": deployment.endpoint, "model": deployment.model, "ca": deployment.ca}
+            found |= {"socket": self.addresses.socket} if self.addresses.socket else {}
             self.run.write_json("endpoint.json", found)
         for part in self.job.parts.values():
             part.in_service.set()
@@ -110,7 +111,7 @@ class Stages:
             if config.keeps_caches:
                 await kernels.pack_back(self.job, self.nodes.compilers)
             self.journal.begin("serve")
-            self.journal.say(f"serving at {self.addresses.deployment.endpoint}")
+            self.journal.say(f"serving at {self.addresses.socket or self.addresses.deployment.endpoint}")
             if config.service.until:
                 await self._keep_service()
             await asyncio.get_running_loop().create_future()

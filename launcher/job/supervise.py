@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from pathlib import Path
 from typing import Any
 
 from launcher.base.errors import reason
@@ -38,6 +39,8 @@ class Supervisor:
             self._hurry, self.journal,
         )  # fmt: skip
         await self.job.nodes.end(TIDY)
+        if path := self.job.addresses.socket:
+            Path(path).unlink(missing_ok=True)
         self.journal.later(lambda: shutil.rmtree(self.job.run.path / "secrets", ignore_errors=True))
         self.job.logs.close(1.0)
         if ending.requeue_without is not None:

@@ -56,6 +56,11 @@ def place(
 def place_frontends(config: Config, source: Source, nodes: int, cluster: Cluster) -> tuple[Frontend, ...]:
     """One on each of the first nodes; on this machine side by side, with ports of their own."""
     count = config.frontend.replicas
+    if config.frontend.port == "unix" and cluster != "local":
+        message = "a unix socket is on one machine; inside an allocation of one node, submit with --cluster local"
+        raise InputError(source.problem(message, "frontend", "port"))
+    if config.frontend.port == "unix" and config.security.tls != "off":
+        raise InputError(source.problem("nobody can listen to a unix socket; leave this out", "security", "tls"))
     if count > nodes:
         message = f"at most one frontend runs on a node, and the workers take {counted(nodes, 'node')}"
         raise InputError(source.problem(message, "frontend", "replicas"))

@@ -45,7 +45,7 @@ def check_ports(
     if base == "auto" and block > LAST - FIRST + 1:
         message = f"{len(groups)} workers on one machine need {block} ports, more than there are; plan fewer workers"
         problems.append(source.problem(message, groups[-1].role, "workers"))
-    if config.frontend.port != "auto":
+    if isinstance(config.frontend.port, int):
         claim(fronts[0].node, config.frontend.port, "the frontend", "frontend", "port")
     for group in groups:
         port = group.ports.get("bootstrap")

@@ -30,7 +30,8 @@ def _port(config: Config, offset: int, fixed: int | None = None) -> Offset:
 def service_ports(config: Config) -> dict[str, Offset]:
     """Ports of NATS, etcd, the first frontend and the front before it on the head node."""
     ports = {name: _port(config, offset) for name, offset in SERVICES.items()}
-    ports["front"] = _port(config, SERVICES["front"], None if config.frontend.port == "auto" else config.frontend.port)
+    front = config.frontend.port
+    ports["front"] = _port(config, SERVICES["front"], front if isinstance(front, int) else None)
     return ports
 
 

@@ -14,6 +14,7 @@ from launcher.front.keys import NO_KEYS, Keys, read_keys
 from launcher.run.folder import RunFolder, resolve_port
 from launcher.run.planned import Planned, PlannedGroup
 from launcher.run.registry import connect
+from launcher.run.state import enter_network
 
 if TYPE_CHECKING:
     from warmup.requests import Worker
@@ -81,6 +82,8 @@ class Deployment:
 def read_deployment(run: RunFolder, plan: Planned | None = None) -> Deployment:
     """`plan` is the run's, if it was read already. Raises WorkError while the job has not got that far."""
     plan, placement = plan or run.plan(), run.json("placement.json")
+    if placement is not None and placement.get("socket"):
+        enter_network(run)
     addresses = {n.index: (n.host, n.address) for n in run.nodes()}
     if placement is None or not addresses:
         raise WorkError(f"{run.path.name} has no addresses yet: the job has not found its nodes")

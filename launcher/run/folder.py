@@ -56,11 +56,21 @@ class Node:
 @dataclass(frozen=True)
 class Endpoint:
     """Where clients go, http(s)://HOST:PORT, the model's name there, and the file of the authority that vouches for it,
-    if that is the job's own."""
+    if that is the job's own. With `socket`, the path of a unix socket, the URL is one of the job's own network."""
 
     url: str
     model: str
     ca: str | None = None
+    socket: str | None = None
+
+    @property
+    def base(self) -> str:
+        """What OpenAI's clients call their base URL; unix:PATH, which no client mistakes for another's address."""
+        return f"unix:{self.socket}" if self.socket else f"{self.url}/v1"
+
+    @property
+    def shown(self) -> str:
+        return f"unix:{self.socket}" if self.socket else self.url
 
 
 @dataclass(frozen=True)
@@ -116,10 +126,11 @@ class RunFolder:
     def endpoint(self) -> Endpoint | None:
         """endpoint.json: there while the deployment is ready."""
         found = self.json("endpoint.json") or {}
-        url, model, ca = found.get("url"), found.get("model"), found.get("ca")
+        url, model = found.get("url"), found.get("model")
         if not isinstance(url, str) or not isinstance(model, str):
             return None
-        return Endpoint(visible(url), visible(model), visible(ca) if isinstance(ca, str) else None)
+        ca, path = (visible(v) if isinstance(v := found.get(key), str) else None for key in ("ca", "socket"))
+        return Endpoint(visible(url), visible(model), ca, path)
 
     def keys(self) -> Keys:
         """The endpoint's keys; only the run's owner can read them."""

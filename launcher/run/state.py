@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
+from launcher.base.errors import WorkError
 from launcher.base.processes import is_alive
 from launcher.base.terminal import visible
 from launcher.run.folder import RunFolder
@@ -65,3 +66,14 @@ def _local_state(run: RunFolder) -> JobState:
     if host:
         return JobState("UNKNOWN", f"it was started on {host}: ask there")
     return JobState("FAILED", "killed: no exit status", "process")  # it was killed by force, and recorded nothing
+
+
+def enter_network(run: RunFolder) -> None:
+    """Take this process into the network that a job has to itself (frontend.port: unix). Raises WorkError where the job
+    is another user's, or has ended."""
+    from launcher.front.alone import enter
+
+    pid, started = script_process(run)
+    if not run.ours or other_host(run) or not is_alive(pid, started):
+        raise WorkError(f"{run.path.name} is reached by its owner alone, on the machine where it runs")
+    enter(pid)

@@ -40,7 +40,14 @@ def port_names(plan: dict[str, Any], placement: dict[str, Any]) -> dict[int, str
 def documented() -> set[tuple[str, str]]:
     """(port, where it listens) of each row of the table."""
     rows = re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*) \|", DOCS.read_text(), re.M)
-    return {(name, where.strip()) for name, where in rows}
+    return {(name, one.strip()) for name, where in rows for one in where.split(", and ")}
+
+
+def unlisted(doors: Iterable[Door], node_addresses: set[str]) -> list[Door]:
+    """As undocumented(), where other users have processes on the nodes: those on loopback must be in the table too."""
+    rows = {name for name, where in documented() if where.startswith("127.0.0.1")} | {"stream"}
+    doors = list(doors)
+    return [d for d in doors if d.is_loopback and d.port not in rows] + undocumented(doors, node_addresses)
 
 
 def undocumented(doors: Iterable[Door], node_addresses: set[str]) -> list[Door]:

@@ -15,13 +15,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
 
 from launcher.front.caddy import Address, Gate, config
 from launcher.front.keys import Keys, make_keys, read_keys
-from launcher.front.named import name_of, parse
+from launcher.front.named import Key, digest_of, parse
 from launcher.front.routes import DYNAMO
 from launcher.job.keys import make_certificates
 
@@ -267,10 +268,46 @@ def test_keys_are_files_of_their_owner(tmp_path: Path) -> None:
 
 
 def test_the_file_of_named_keys() -> None:
-    digest = hashlib.sha256(b"k").hexdigest()
-    names, wrong = parse(f"# comment\n\nbob:{digest.upper()}\nno-hash:abc\n:{digest}\n")
-    assert (names, wrong) == ({digest: "bob"}, [4, 5])
-    assert name_of(names, "Bearer k") == "bob"
-    assert name_of(names, "bearer k") == "bob"
-    assert name_of(names, "Basic k") is None
-    assert name_of(names, "") is None
+    digest, other = hashlib.sha256(b"k").hexdigest(), hashlib.sha256(b"l").hexdigest()
+    text = f"# comment\n\nbob:{digest.upper()}\nno-hash:abc\n:{digest}\nzoe:{other}:3\nzoe:{other}:0\nzoe:{other}:\n"
+    assert parse(text) == ({digest: Key("bob"), other: Key("zoe", 3)}, [4, 5, 7, 8])
+    assert digest_of("Bearer k") == digest_of("bearer k") == digest
+    assert digest_of("Basic k") == digest_of("") == ""
+
+
+def test_a_named_key_has_so_many_requests_at_once(tmp_path: Path) -> None:
+    file, sock = tmp_path / "keys", tmp_path / "named-keys.sock"
+    digest = hashlib.sha256(ALICE.encode()).hexdigest()
+    file.write_text(f"alice:{digest}:2\n")
+    words = [sys.executable, "-m", "launcher.front.named", str(file), str(sock)]
+    with front(tmp_path, named=True) as made, process(words, None):
+        while not sock.exists():
+            time.sleep(0.05)
+
+        def stream(key: str | None) -> HTTPResponse:
+            answer: HTTPResponse = urllib.request.urlopen(made.request("/v1/chat/completions", key, 2000), timeout=20)
+            assert answer.readline() == b"data: 0\n"
+            return answer
+
+        first, second = stream(ALICE), stream(ALICE)
+        assert made.status("/v1/models", ALICE) == 429
+        assert made.status("/v1/models", made.keys.endpoint) == 200
+        assert [
+            line for line in made.log.read_text().splitlines() if '"status":429' in line and '"key":"alice"' in line
+        ]
+        first.close()  # a client that goes makes room
+        end = time.monotonic() + 5
+        while made.status("/v1/models", ALICE) == 429:
+            assert time.monotonic() < end, "its request still counts"
+            time.sleep(0.05)
+        assert [made.status("/v1/models", ALICE) for _ in range(20)] == [200] * 20  # and so does one that ended
+        file.write_text(f"alice:{digest}:1\n")  # holds for the streams that run already, and ends none
+        time.sleep(3)
+        assert made.status("/v1/models", ALICE) == 429
+        assert second.readline() == b"\n"
+        file.write_text(f"alice:{digest}\n")
+        time.sleep(3)
+        more = [stream(ALICE) for _ in range(30)]
+        assert made.status("/v1/models", ALICE) == 200
+        for one in (*more, second):
+            one.close()

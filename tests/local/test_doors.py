@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import stat
 import subprocess
 import urllib.error
 import urllib.request
@@ -10,7 +13,7 @@ from pathlib import Path
 
 from tests.front.doors import Door, port_names, undocumented
 
-from .run import SMALL, Launcher, Run
+from .run import SMALL, Launcher, Run, wait_until
 
 
 def doors(run: Run) -> set[Door]:
@@ -80,3 +83,48 @@ def test_open_says_so_and_the_front_comes_back(launcher: Launcher) -> None:
     assert status(f"{run.url}/v1/models") == 200
     assert launcher("cancel", run.job).returncode == 0
     launcher.wait_gone(timeout=2)
+
+
+def test_a_unix_socket_and_no_port(launcher: Launcher) -> None:
+    run = launcher.start(*SMALL, "--set=frontend.port=unix")
+    path = Path(run.json("endpoint.json")["socket"])
+    about = path.stat()
+    assert (stat.S_IMODE(about.st_mode), about.st_uid) == (0o600, os.geteuid())
+    processes = launcher.processes(run.job)
+    here = os.readlink("/proc/self/ns/net")
+    assert {os.readlink(f"/proc/{p.pid}/ns/net") for p in processes} - {here}
+    assert here not in {os.readlink(f"/proc/{p.pid}/ns/net") for p in processes}, "nothing has a port that others see"
+
+    def ask(*more: str, user: int = os.geteuid()) -> tuple[int, str]:
+        words = ["setpriv", f"--reuid={user}", "--clear-groups"] if user != os.geteuid() else []
+        words += ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", str(path), *more]
+        done = subprocess.run([*words, "http://localhost/v1/models"], capture_output=True, text=True)
+        return done.returncode, done.stdout
+
+    key = ("-H", f"Authorization: Bearer {run.key}")
+    assert (ask(), ask(*key)) == ((0, "401"), (0, "200"))
+    if os.geteuid() == 0:
+        assert ask(*key, user=65534) == (7, "000"), "another user cannot even connect"
+    assert launcher("endpoint", run.job).stdout == f"unix:{path}  model tiny\n"
+    assert f"export OPENAI_BASE_URL=unix:{path}\n" in launcher("endpoint", run.job, "--env").stdout
+    for command in (("chat", run.job), ("warmup", run.job), ("top", run.job, "--once")):
+        done = launcher(*command)
+        assert done.returncode == 0, done.stderr
+    status = launcher("status", run.job).stdout
+    assert f"endpoint unix:{path}" in status
+    assert re.search(r"prefill-0 +0 +\S+ +ready +ok", status)
+    (caddy,) = [p for p in processes if "caddy" in p.argv[0]]
+    os.kill(caddy.pid, signal.SIGKILL)
+    run.wait_event("front", "ready", 20)
+    wait_until(lambda: ask(*key) == (0, "200"), 5, "an answer at the socket again")
+    assert launcher("cancel", run.job).returncode == 0
+    launcher.wait_gone(timeout=2)
+    assert not path.exists()
+
+
+def test_a_unix_socket_is_of_one_machine(launcher: Launcher) -> None:
+    done = launcher("plan", "dsr1.yaml", "--set=frontend.port=unix")
+    assert done.returncode == 2
+    assert "a unix socket is on one machine" in done.stderr
+    done = launcher("plan", "local.yaml", "--cluster=local", "--set=frontend.port=unix", "--set=security.tls=job")
+    assert "nobody can listen to a unix socket" in done.stderr
