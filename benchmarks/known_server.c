@@ -8,6 +8,7 @@
  * `rate` after a request's last byte was read, times a chance of standard deviation `jitter` (of the
  * logarithm), plus `cold` seconds at a worker's first request; further ones at every tick of `itl`
  * seconds, as where all running requests are one batch. A prompt's words have three letters each.
+ * A request with "pad": N also gets N blanks with each token (64 KiB at most), as far as its client reads.
  * /truth gives, and forgets, for each request since: last byte read, first token written (seconds of
  * the monotonic clock), tokens of the prompt.
  */
@@ -34,7 +35,7 @@ struct connection {
     char *data;
     size_t have, room, need; /* bytes of the request read so far, and in all once its header is there */
     double received;
-    long tokens, wanted, left, prefill, decode;
+    long tokens, wanted, left, prefill, decode, pad;
 };
 struct due { double at; int fd; };
 
@@ -79,7 +80,7 @@ static int pop(void) {
 static void put(int fd, const char *data, size_t size) {
     while (size) { /* answers are small: a full socket is waited for */
         ssize_t done = send(fd, data, size, MSG_NOSIGNAL);
-        if (done < 0 && errno != EAGAIN) return;
+        if (done < 0 && (errno != EAGAIN || all[fd].pad)) return;
         if (done > 0) data += done, size -= done;
     }
 }
@@ -104,6 +105,14 @@ static void token(int fd, int first) {
                  "\"completion_tokens\": %ld}}\n\ndata: [DONE]\n\n", c->tokens, c->wanted);
     chunk(fd, first ? "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
                       "transfer-encoding: chunked\r\n\r\n" : "", piece, last);
+    if (c->pad && !last) {
+        static char blanks[65540];
+        memset(blanks, ' ', sizeof blanks);
+        snprintf(piece, sizeof piece, "%lx\r\n", c->pad);
+        put(fd, piece, strlen(piece));
+        memcpy(blanks + c->pad, "\r\n", 2);
+        put(fd, blanks, c->pad + 2);
+    }
 }
 
 static long number(const char *text, const char *key, long otherwise) {
@@ -154,6 +163,8 @@ static void answer(int fd) {
     long turn = number_of_request++;
     c->tokens = (stop - start + 1) / 4;
     c->left = c->wanted = number(stop, "\"max_tokens\": ", 1);
+    c->pad = number(stop, "\"pad\": ", 0);
+    if (c->pad > 65536) c->pad = 65536;
     c->prefill = number(stop, "\"prefill_worker_id\": ", 1 + turn % (long)prefill);
     c->decode = number(stop, "\"decode_worker_id\": ", DECODE_BASE + turn % (long)decode);
     double wait = (ttft + c->tokens / rate) * chance();

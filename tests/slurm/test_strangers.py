@@ -46,7 +46,7 @@ TOKEN = "hf_thisTokenStandsNowhere"
 
 # What answers a stranger, with its reason in docs/security.md; all else is refused or asks for the key
 OPEN = {
-    "frontend": {"200", "404", "405", "415", "422"},  # to a process of its own node alone
+    "frontend": {"200", "400", "404", "405", "415", "422"},  # to a process of its own node alone
     "system": {"200", "404", "405"},
     "bootstrap": {"200", "400", "404", "405", "500", "no HTTP"},
     "rpc": {"no HTTP"},
