@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from launcher.catalog.idle import idle_flags
 from launcher.check.facts import Check, Facts
 from launcher.check.findings import Finding, Level
 
@@ -225,7 +226,33 @@ def router_events(x: Facts) -> Iterator[Finding]:
             return
 
 
+# SGLang 0.5.23, srt/configs/moe_model_registry.py
+DEEPEP_V2 = (
+    "DeepseekV3ForCausalLM", "DeepseekV4ForCausalLM", "Glm5NextForConditionalGeneration", "GlmMoeDsaForCausalLM",
+    "MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM", "Qwen3MoeForCausalLM",
+)  # fmt: skip
+
+
+def deepep_v2(x: Facts) -> Iterator[Finding]:
+    """SGLang refuses to start with deepep_v2 for an architecture that it has not listed."""
+    for role in x.config.roles:
+        architecture = x.model.architecture
+        if x.value(role, "moe-a2a-backend") == "deepep_v2" and architecture not in (None, *DEEPEP_V2):
+            message = f"SGLang 0.5.23 refuses deepep_v2 for {architecture}; write moe-a2a-backend: deepep"
+            yield x.at("error" if x.catalog.version == "0.5.23" else "warning", message, role, "moe-a2a-backend")
+
+
+def idle(x: Facts) -> Iterator[Finding]:
+    """Flags that do nothing under the engine (launcher.catalog.idle)."""
+    engine, front = x.config.engine, x.config.frontend
+    for role, given in x.config.roles.items():
+        for name, why in idle_flags(given.args, "roles", engine, front.router_mode):
+            yield x.at("warning", why, role, name)
+    for name, why in idle_flags(front.args, "frontend", engine, front.router_mode):
+        yield Finding("warning", x.source.problem(why, "frontend", "args", name))
+
+
 CHECKS: tuple[Check, ...] = (
-    router_events, equal_tp, prediction, same_on_both, expert_parallelism, redundant_experts, deepep_mode,
-    dispatch_tokens, dp_attention, chunked_prefill, fractions, parsers,
+    idle, deepep_v2, router_events, equal_tp, prediction, same_on_both, expert_parallelism, redundant_experts,
+    deepep_mode, dispatch_tokens, dp_attention, chunked_prefill, fractions, parsers,
 )  # fmt: skip

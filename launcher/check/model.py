@@ -26,6 +26,7 @@ class ModelFacts:
     kv_heads: int | None = None
     page_size: int | None = None  # that SGLang gives it, whatever the flag says
     guessed: bool = False
+    architecture: str | None = None  # by its config.json alone
 
     @property
     def one_kv(self) -> bool | None:
@@ -46,7 +47,7 @@ def read_model(config: Config) -> ModelFacts:
 
 
 def from_json(data: dict[str, Any], folder: str) -> ModelFacts:
-    text = data.get("text_config")
+    text, named = data.get("text_config"), data.get("architectures")
     if isinstance(text, dict):
         data = text
 
@@ -60,6 +61,7 @@ def from_json(data: dict[str, Any], folder: str) -> ModelFacts:
         f"{folder}/config.json",
         number("num_nextn_predict_layers", "mtp_num_hidden_layers"),
         number("num_key_value_heads"),
+        architecture=str(named[0]) if isinstance(named, list) and named else None,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from launcher.catalog.catalog import load
+from launcher.catalog.idle import rows
 from launcher.catalog.installed import installed_catalog
 from launcher.catalog.releases import CatalogError, nearest_version
+from launcher.check.cross import DEEPEP_V2
 
 PYTHON = os.environ.get("SGL_LAUNCH_SGLANG_PYTHON", "")
 
@@ -151,3 +154,29 @@ def test_an_interpreter_without_sglang(tmp_path):
     bare.chmod(0o755)
     with pytest.raises(CatalogError, match=r"can't tell SGLang's flags: .*No module named 'sglang"):
         installed_catalog(str(bare))
+
+
+@needs_sglang
+def test_flags_of_its_own_server_are_read_nowhere_else() -> None:
+    """Those that launcher.catalog.idle calls idle under Dynamo, which starts no HTTP server of SGLang's."""
+    where = "import importlib.util as u; print(u.find_spec('sglang').submodule_search_locations[0])"
+    done = subprocess.run([PYTHON, "-c", where], capture_output=True, text=True, check=True)
+    folder = Path(done.stdout.strip())
+    flags = [f.replace("-", "_") for row in rows() if not row.rule and row.where == "roles" for f in row.flags]
+    assert len(flags) > 5
+    own = ("srt/entrypoints/", "srt/rust_server/", "srt/server_args.py", "srt/arg_groups/")
+    for path in (folder / "srt").rglob("*.py"):
+        if not str(path.relative_to(folder)).startswith(own):
+            text = path.read_text(errors="replace")
+            assert [f for f in flags if re.search(rf"(args|get_server_args\(\)|api|cfg)\.{f}\b", text)] == [], path
+
+
+@needs_sglang
+def test_the_architectures_of_deepep_v2() -> None:
+    """As SGLang 0.5.23 lists them."""
+    where = "import importlib.util as u; print(u.find_spec('sglang').submodule_search_locations[0])"
+    done = subprocess.run([PYTHON, "-c", where], capture_output=True, text=True, check=True)
+    file = Path(done.stdout.strip(), "srt", "configs", "moe_model_registry.py")
+    if not file.exists():
+        pytest.skip("this SGLang has no such list")
+    assert tuple(sorted(re.findall(r'^    "(\w+)": _DeepEPv2ModelPolicy', file.read_text(), re.M))) == DEEPEP_V2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.front.doors import Door, port_names, undocumented
 
-from .run import SMALL, Launcher, Run, wait_until
+from .run import ROOT, SGL_LAUNCH, SMALL, Launcher, Run, wait_until
 
 
 def doors(run: Run) -> set[Door]:
@@ -57,6 +57,21 @@ def test_a_stranger_finds_no_open_door(launcher: Launcher) -> None:
     assert said == f"export OPENAI_BASE_URL={run.url}/v1\nexport OPENAI_API_KEY={run.key}\n"
     assert launcher("chat", run.job).returncode == 0
     run.chat()
+    assert launcher("cancel", run.job).returncode == 0
+    launcher.wait_gone(timeout=2)
+
+
+def test_the_readmes_first_curl(launcher: Launcher) -> None:
+    """Its two lines, word for word but for where sgl-launch is."""
+    run = launcher.start(*SMALL)
+    lines = [line.strip() for line in (ROOT / "README.md").read_text().splitlines()]
+    at = next(n for n, line in enumerate(lines) if "endpoint demo --env" in line)
+    text = "\n".join(lines[at : at + 2]).replace(".venv/bin/sgl-launch", str(SGL_LAUNCH))
+    assert "curl " in text
+    words = ["bash", "-eu", "-c", text]
+    done = subprocess.run(words, cwd=launcher.folder, env=launcher.env, capture_output=True, text=True)
+    assert '"id":"tiny"' in done.stdout.replace(" ", ""), done
+    assert run.key not in done.stderr
     assert launcher("cancel", run.job).returncode == 0
     launcher.wait_gone(timeout=2)
 
