@@ -42,7 +42,7 @@ def test_what_is_found(text: str, expected: str) -> None:
     "text",
     [
         "dynamo_version: 1.4.2\n"
-        "frontend: {router_mode: least-loaded, args: {no-router-kv-events: true, router-temperature: 0.5}}\n",
+        "frontend: {router_mode: kv, args: {no-router-kv-events: true, router-temperature: 0.5}}\n",
         "engine: sglang\nfrontend: {router_mode: round-robin, args: {cache-threshold: 0.5}}\n",
         "engine: sglang\nfrontend: {router_mode: cache_aware}\n",
     ],

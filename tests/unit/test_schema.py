@@ -96,7 +96,7 @@ def test_json_schema_knows_every_key() -> None:
     schema: dict[str, Any] = Config.model_json_schema()
     assert set(schema["properties"]) == set(Config.model_fields)
     port = schema["$defs"]["Frontend"]["properties"]["port"]
-    assert {"const": "auto", "type": "string"} in port["anyOf"]
+    assert {"enum": ["auto", "unix"], "type": "string"} in port["anyOf"]
     assert json.dumps(schema)
 
 
