@@ -9,8 +9,11 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import signal
 import socket
 import struct
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from launcher.base.errors import WorkError
@@ -37,6 +40,17 @@ def isolate() -> None:
             "`unshare --user --net true` must work: see user.max_user_namespaces, "
             "kernel.apparmor_restrict_unprivileged_userns); use a port instead, guarded by the key"
         ) from None
+
+
+def leave_network(signals: Iterable[signal.Signals]) -> str:
+    """Begin this program anew (`job alone SCRIPT` becomes `job run SCRIPT`) in a network of its own, and let no signal in
+    between; returns why that cannot be."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        isolate()
+    except WorkError as e:
+        return str(e)
+    os.execv(sys.executable, [sys.executable, sys.argv[0], "job", "run", sys.argv[3]])
 
 
 def enter(pid: int) -> None:

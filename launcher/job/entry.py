@@ -26,7 +26,11 @@ _early: list[str] = []
 
 def main(script: str, alone: bool = False) -> NoReturn:
     """Supervise the job, if `alone` in a network of its own; ends the process with the job's exit status."""
-    refused = _leave_network() if alone else ""
+    refused = ""
+    if alone:
+        from launcher.front.alone import leave_network
+
+        refused = leave_network(_NAMES)
     for number in _NAMES:
         signal.signal(number, lambda n, _: _early.append(_NAMES[signal.Signals(n)]))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _NAMES)
@@ -47,19 +51,6 @@ def main(script: str, alone: bool = False) -> NoReturn:
     journal.say(f"stopped, exit status {code}{f': {journal.failure}' if journal.failure else ''}")
     journal.close(_WRITE)
     os._exit(code)  # threads that wait for storage or a peer hold up nothing
-
-
-def _leave_network() -> str:
-    """Begin anew in a network of this job's own; returns why that cannot be."""
-    from launcher.base.errors import WorkError
-    from launcher.front.alone import isolate
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, _NAMES)  # until it has begun anew
-    try:
-        isolate()
-    except WorkError as e:
-        return str(e)
-    os.execv(sys.executable, [sys.executable, sys.argv[0], "job", "run", sys.argv[3]])
 
 
 def _run(script: Path, folder: Path, journal: Journal, refused: str) -> int:
