@@ -43,8 +43,10 @@ class DynamoEngine:
         # its own limit is 5 s; a drain that the job allows must not be cut short by it
         drain = {"DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS": str(int(config.timeouts.drain))}
         words = python(config, "-m", "dynamo.frontend", *flag_words(flags))
-        # a variable: a frontend that is too old for it starts all the same
-        return Command(words, {**rpc_env(config), **drain, **front.env, "DYN_HTTP_HOST": "127.0.0.1"})
+        # /busy_threshold, by which anyone on the frontend's node could make it refuse all
+        shut = {"DYN_DISABLE_FRONTEND_ADMIN_API": "1"}
+        # variables: a frontend that is too old for them starts all the same
+        return Command(words, {**rpc_env(config), **drain, **shut, **front.env, "DYN_HTTP_HOST": "127.0.0.1"})
 
 
 def rpc_env(config: Config) -> dict[str, Word]:

@@ -43,8 +43,8 @@ def isolate() -> None:
 
 
 def leave_network(signals: Iterable[signal.Signals]) -> str:
-    """Begin this program anew (`job alone SCRIPT` becomes `job run SCRIPT`) in a network of its own, and let no signal in
-    between; returns why that cannot be."""
+    """Begin this program anew (`job alone SCRIPT` becomes `job run SCRIPT`) in a network of its own, and let no signal
+    in between; returns why that cannot be."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         isolate()

@@ -95,7 +95,7 @@ decode() {
 
 frontend() {
   environment
-  export DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=60 DYN_HTTP_HOST=127.0.0.1
+  export DYN_HTTP_GRACEFUL_SHUTDOWN_TIMEOUT_SECS=60 DYN_DISABLE_FRONTEND_ADMIN_API=1 DYN_HTTP_HOST=127.0.0.1
   exec python3 -m dynamo.frontend \
     --http-port "${FRONTEND_PORT}" --migration-limit 3
 }

@@ -48,11 +48,14 @@ def test_a_stranger_finds_no_open_door(launcher: Launcher) -> None:
     for path, expected in (("/v1/models", 200), ("/health", 200), ("/metrics", 403), ("/busy_threshold", 403)):
         assert status(run.url + path) == 401, path
         assert status(run.url + path, run.key) == expected, path
-        assert status(run.url + path, admin) == 200, path
+        assert status(run.url + path, admin) == (404 if path == "/busy_threshold" else 200), path
     assert (status(f"{run.url}/busy_threshold", None, off), status(f"{run.url}/busy_threshold", run.key, off)) == (
         401,
         403,
     )
+    names = port_names(run.json("plan.json"), run.json("placement.json"))
+    (behind,) = {f"http://127.0.0.1:{number}" for number, name in names.items() if name == "frontend"}
+    assert (status(f"{behind}/v1/models"), status(f"{behind}/busy_threshold", None, off)) == (200, 404)
     said = launcher("endpoint", run.job, "--env").stdout
     assert said == f"export OPENAI_BASE_URL={run.url}/v1\nexport OPENAI_API_KEY={run.key}\n"
     assert launcher("chat", run.job).returncode == 0
