@@ -40,11 +40,11 @@ def test_the_run_folder_hangs(disk: Path) -> None:
     try:
         run = launcher.start(*SMALL)
         run.wait_event("serve", "started")
-        url = run.url
+        url, key = run.url, run.key
         subprocess.run(["fsfreeze", "-f", str(disk)], check=True)
         begin, answered = time.monotonic(), 0
         while time.monotonic() - begin < 20:
-            answered += bool(ask(url, "tiny")["text"])
+            answered += bool(ask(url, "tiny", key=key)["text"])
             time.sleep(0.1)
         assert answered > 50
         assert [p for p in launcher.processes(run.job) if "dynamo.frontend" in p.argv], "a part was ended meanwhile"

@@ -43,7 +43,7 @@ class Agent:
         assert all(words[0] == "MARK" for words in lines)
         return [words[2:] for words in lines if words[1] == kind]
 
-    def until(self, true: Callable[[], bool], limit: float = 8.0) -> None:
+    def until(self, true: Callable[[], bool], limit: float = 40.0) -> None:
         deadline = time.monotonic() + limit
         while not true():
             assert time.monotonic() < deadline, self.out.read_text()
@@ -65,7 +65,7 @@ def agent(folder_of_run: Path) -> Iterator[Agent]:
     yield one
     if one.process.poll() is None:
         one.process.stdin.close()  # type: ignore[union-attr]
-        one.process.wait(10)
+        one.process.wait(40)
 
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -85,7 +85,7 @@ def start() -> Iterator[Start]:
     for process in made:
         if process.poll() is None:
             os.killpg(process.pid, 9)
-        process.communicate(timeout=10)
+        process.communicate(timeout=40)
 
 
 def test_facts(agent: Agent) -> None:
@@ -115,7 +115,7 @@ def test_what_a_site_s_bash_env_says_is_no_answer(
     agent.tell("claim 19999")
     agent.until(lambda: "claimed n1 19999" in said() or "taken n1 19999" in said())
     agent.tell("end")
-    agent.process.wait(10)
+    agent.process.wait(40)
     assert "claimed n1 19999" in said()
     assert not agent.scratch.exists()
 
@@ -131,7 +131,7 @@ def test_a_node_with_many_connections(folder_of_run: Path) -> None:
         ((_, ports),) = agent.said("ports")
         assert server.getsockname()[1] in [int(port, 16) for port in ports.split(",") if port]
     agent.tell("end")
-    agent.process.wait(10)
+    agent.process.wait(40)
 
 
 @pytest.mark.parametrize("what", ["ip", "folder"])
@@ -152,7 +152,7 @@ def test_what_a_node_lacks(folder_of_run: Path, what: str) -> None:
     assert agent.said("fault") == [["n1", *wanted[what].split()]]
     assert agent.said("facts") == []
     agent.tell("end")
-    agent.process.wait(10)
+    agent.process.wait(40)
 
 
 @pytest.mark.parametrize(("order", "status"), [("stop", -15), ("kill", -9)])
@@ -189,7 +189,7 @@ def test_the_end_leaves_nothing(agent: Agent, start: Start) -> None:
     agent.until(lambda: (agent.scratch / ".held").exists())
     (agent.scratch / "etcd").mkdir()
     agent.tell("end")
-    assert agent.process.wait(10) == 0
+    assert agent.process.wait(40) == 0
     assert not agent.scratch.exists()
     assert living.poll() is None, "its processes were ended by their steps before"
 
@@ -204,5 +204,5 @@ def test_without_its_supervisor_all_of_the_job_is_ended(agent: Agent, start: Sta
     agent.until(lambda: heard.poll() is not None and deaf.poll() is not None, 4)
     assert time.monotonic() - begin < 3.5
     assert (heard.poll(), deaf.poll(), foreign.poll()) == (-15, -9, None)
-    agent.process.wait(10)
+    agent.process.wait(40)
     assert not agent.scratch.exists()
