@@ -144,6 +144,10 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "sgl-launch compare runs/demo-17/bench/1 runs/demo-18/bench/1": Parsed("needs two benches"),
     "sgl-launch profile demo --group decode-0 --steps 10 --load": Parsed("the mocker has no profiler"),
     "sgl-launch eval demo": Parsed("the mocker's answers are random; tests/measure compares some"),
+    "sgl-launch eval demo --data gsm8k.jsonl --grade-as gsm8k --threshold 0.9": Parsed("needs sgl-eval and its data"),
+    "sgl-launch metrics demo --dashboard > dashboard.json": As("sgl-launch metrics demo --dashboard"),
+    "sgl-launch report": JOB,
+    "df -h /dev/shm": JOB,
     "sgl-launch eval demo --against other": Parsed("the mocker's answers are random"),
     # not here
     "sgl-launch submit my-dsr1.yaml": SLURM,
@@ -160,6 +164,7 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "python3 -m venv /shared/sgl-launch && /shared/sgl-launch/bin/pip install '.[local]'": INSTALLS,
     "pip install sgl-launch": INSTALLS,
     "pip install 'sgl-launch[bench]'": INSTALLS,
+    "pip install 'sgl-launch[eval]'": INSTALLS,
 }
 
 
@@ -299,7 +304,7 @@ def test_it_is_understood(command: str) -> None:
         found = cli.get_command(context, words[1])
         assert found is not None, words[1]
         if len(words) > 2:
-            files = {"my-dsr1.yaml": "configs/dsr1.yaml", "grid.yaml": "configs/local.yaml"}
+            files = {"my-dsr1.yaml": "configs/dsr1.yaml", "grid.yaml": "configs/local.yaml", "gsm8k.jsonl": "README.md"}
             found.make_context(words[1], [files.get(w, w) for w in words[2:]], parent=context)
 
 

@@ -139,8 +139,9 @@ def test_why(run: RunFolder) -> None:
         "",
         "out of GPU memory: the model, its KV cache or CUDA graphs do not fit into the GPU",
         "  logs/decode-0-0.log:2: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate",
-        "  what to do: lower mem-fraction-static (activations, graphs) or raise it (the KV cache has no room), lower "
-        "cuda-graph-max-bs or chunked-prefill-size, or spread over more GPUs; see that the GPU was empty",
+        "  what to do: if activations or CUDA graphs ran out, lower mem-fraction-static, cuda-graph-max-bs or "
+        "chunked-prefill-size; if the KV cache has no room, raise mem-fraction-static; or use more GPUs. Check that "
+        "the GPU was empty",
     ]
     (run.path / "logs" / "decode-0-0.log").write_text("all is well\nValueError: what is this\n")
     assert why(run)[2:] == [

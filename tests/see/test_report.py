@@ -107,7 +107,7 @@ def test_page_needs_nothing_and_escapes_everything(run: RunFolder) -> None:
     assert len(pictures) == 5
     for picture in pictures:
         ET.fromstring(picture)
-    assert "What to do: lower mem-fraction-static" in text
+    assert "What to do: if activations or CUDA graphs ran out, lower mem-fraction-static" in text
 
 
 def test_a_sweep_by_hand_does_not_hide_the_jobs_own(run: RunFolder) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -71,14 +72,20 @@ def test_what_a_stranger_is_told_at_every_door(run: Run, cluster: Cluster) -> No
         if one.process and program(one.process) not in SLURMS_OWN
     ]
     told: dict[tuple[str, str, str], set[str]] = {}
-    for origin in (*cluster.hosts, LOGIN):
+
+    def ask(origin: str) -> tuple[str, list[tuple[str, str, int, str]], list[dict[str, list[str]]]]:
         mine = [door for door in doors if door[0] == origin or not door[1].startswith("127.")]
         asked = [
             (cluster.address(host) if address in ("0.0.0.0", "*", "::") else address, port,
              paths if name in ("front", "frontend") else [*paths[:1], *ELSEWHERE])
             for host, address, port, name in mine
         ]  # fmt: skip
-        for door, said in zip(mine, stranger(cluster, origin, asked), strict=True):
+        return origin, mine, stranger(cluster, origin, asked)
+
+    with ThreadPoolExecutor() as threads:  # most of the time they wait for doors that say nothing
+        answered = list(threads.map(ask, (*cluster.hosts, LOGIN)))
+    for origin, mine, every in answered:
+        for door, said in zip(mine, every, strict=True):
             near = "its own node" if door[0] == origin else "another"
             where = "127.0.0.1" if door[1].startswith("127.") else "its address"
             told.setdefault((door[3], where, near), set()).update(answer for two in said.values() for answer in two)
