@@ -9,8 +9,10 @@ import time
 
 import pytest
 
+from launcher.front import routes
 from tests.slurm.cluster import LOGIN, Cluster, wait_until
 from tests.slurm.deploy import CHAT, MODEL, Launcher, Run, check_nothing_left, program
+from tests.slurm.test_strangers import stranger
 
 from .configs import config, role
 
@@ -64,6 +66,14 @@ def test_sglang_behind_its_own_router(slurm: Launcher, cluster: Cluster) -> None
     }
     # the stand-in's decode side names the prefill worker whose bootstrap server it has reached
     assert re.search(r'"prefill-[01] decode-[01] ', ask(run, node="n006"))
+    # another user is told nothing; with the key the inference API alone passes
+    address, port = run.url.removeprefix("http://").split(":")
+    paths = [path.removesuffix("/*") for path in (*routes.ROUTER, *routes.ROUTER_REFUSED)]
+    without, with_key = (stranger(cluster, "login", [(address, int(port), paths)], key)[0] for key in (None, run.key))
+    assert {answer for told in without.values() for answer in told} == {"401"}
+    shut = {path for path, told in with_key.items() if "403" in told}
+    assert shut == {"/", *(path.removesuffix("/*") for path in routes.ROUTER_REFUSED)}
+    assert with_key["/v1/models"][0] == "200"
     names = {program(listener.process) for host in cluster.hosts for listener in cluster.listening(host)}
     assert not names & {"nats-server", "etcd"}
     assert "services" not in {stage for stage, _, _ in run.events()}
