@@ -13,6 +13,7 @@ from launcher.run.jsonread import Port
 from launcher.run.planned import Planned, PlannedComponent, PlannedGroup
 
 WIDTH = 80
+_KEPT = "${CACHES}"  # where what compilers make is kept
 _ALONE = 3  # so many equal groups of a role are shown one by one
 
 
@@ -30,7 +31,7 @@ def plan_text(plan: Planned, commands: bool = True) -> str:
     lines += [f"{name:<14}{'':>5} {node:>7}  {'':<10}port={port}" for name, node, port in _services(plan)]
     for role in plan.roles if commands else ():
         group = plan.first_of(role)
-        shown = {k: v for k, v in group.env.items() if not v.startswith("${CACHES}")}  # see `kernels` below
+        shown = {k: v for k, v in group.env.items() if not v.startswith(_KEPT)}  # see `kernels` below
         words = [f"{k}={shlex.quote(v)}" for k, v in shown.items()] + flag_lines(group.argv)
         lines += ["", f"{group.name}, rank 0:", *_filled(words)]
     return "\n".join(lines)
@@ -70,7 +71,7 @@ def _stages(plan: Planned) -> Iterator[str]:
     yield "nodes"
     if config.get("preflight"):
         yield "preflight"
-    if (warmup.get("kernels") or {}).get("cache_dir"):
+    if (warmup.get("kernels") or {}).get("cache_dir") or any(v.startswith(_KEPT) for v in plan.groups[0].env.values()):
         yield "kernels"
     if plan.services:
         yield from ("keys", "services") if plan.settings.secured else ("services",)

@@ -32,7 +32,7 @@ def test_the_allocation_comes_first() -> None:
     lines = text(
         "dsr1", "slurm.partition=gpu", "model.path=/m",
         "container={runtime: pyxis, image: /i.sqsh, mounts: [/a:/a, /tmp:/tmp]}",
-        "preflight=true", "warmup.kernels.cache_dir=/a/k", "spare_nodes=1",
+        "preflight=true", "spare_nodes=1",
     )  # fmt: skip
     shown = " ".join(" ".join(lines).split())
     for part in (
@@ -43,7 +43,7 @@ def test_the_allocation_comes_first() -> None:
         "sweep prompt lengths as the workers' limits allow",
     ):
         assert part in shown
-    assert "stages    nodes, workers, frontend, ready, serve" in text(
+    assert "stages    nodes, kernels, workers, frontend, ready, serve" in text(
         "local", "engine=sglang", "frontend.router_mode=null", "warmup.requests.enabled=false", cluster="local"
     )
 
