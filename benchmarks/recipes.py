@@ -36,29 +36,7 @@ from launcher.commands.convert import command  # noqa: E402
 from launcher.engines.base import flag_words  # noqa: E402
 
 ROLES = ("prefill", "decode", "aggregated", "agg")
-# Runs in the interpreter with SGLang: real argparse, one answer per command line, which has one flag: argparse stops at
-# the first that is wrong.
-ASK = """
-import argparse, contextlib, io, json, os, sys
-out = os.fdopen(os.dup(1), "w"); os.dup2(2, 1)
-sys.path.insert(0, sys.argv[2]); sys.path.insert(0, sys.argv[1])
-import extract
-module, _ = extract.import_server_args()
-parser = argparse.ArgumentParser()
-module.ServerArgs.add_cli_args(parser)
-answers = []
-for argv in json.load(sys.stdin):
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            _, rest = parser.parse_known_args(["--model-path", "x", *argv])
-        answers.append("unrecognized" if rest else "")
-    except SystemExit:
-        answers.append(said.getvalue().strip().splitlines()[-1])
-    except Exception as error:
-        answers.append(repr(error))
-json.dump(answers, out); out.flush(); os._exit(0)
-"""
+ASK = ROOT / "tools" / "ask_argparse.py"
 
 
 @dataclass
@@ -112,7 +90,7 @@ def ask(python: str, wheel: Path, lines: list[list[str]]) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="recipes-") as root:
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(root)
-        words = [python, "-c", ASK, root, str(ROOT / "launcher" / "catalog")]
+        words = [python, str(ASK), str(ROOT / "launcher" / "catalog"), root]
         done = subprocess.run(words, input=json.dumps(lines), capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{wheel.name}: {done.stderr[-1500:]}")

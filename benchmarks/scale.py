@@ -42,7 +42,7 @@ def config(workers: int, python: Path) -> str:
             "slurm": {"gpus_per_node": 8, "cpus-per-task": 1},
             "aggregated": {"workers": workers, "args": {"tp-size": 8}},
             "frontend": {"port": "auto"},
-            "warmup": {"requests": {"enabled": False}},
+            "warmup": {"requests": {"enabled": False}, "kernels": {"enabled": False}},
         }
     )
 

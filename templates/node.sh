@@ -13,7 +13,7 @@
 #     bash -c "$(cat node.sh)" node MARK RUN_FOLDER SCRATCH_NAME ENGINE_PROCESSES SWEEP
 # shellcheck disable=SC2013 # paths have no spaces
 set -uo pipefail
-silent=0 limit=20 # seconds without an order, as far as this process ran in them; how many are too many
+last='' silent=0 limit=20 # seconds without an order, as far as this process ran in them; how many are too many
 trap limit=3 TERM # the job ends: this tidies up after its processes have ended
 trap '' INT HUP
 mark=$1 run=$2 scratch=$3 engine=$4 sweep=$5
@@ -119,7 +119,7 @@ facts() {
 }
 
 # --- The engine's own processes, each of the nearest process above it of this job: "engine HOST GROUP/RANK:PID ..." on change
-declare -A rank_of=() foreign=() compiled=() stopped=() last='' # stopped: pid -> since when (not traced): as bad as gone
+declare -A rank_of=() foreign=() compiled=() stopped=() # stopped: pid -> since when (not traced): as bad as gone
 watch_engine() {
   local file pid at name stat found=
   for file in $(grep -lsE "$engine" /proc/[0-9]*/cmdline); do

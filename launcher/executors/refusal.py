@@ -94,7 +94,7 @@ def refused(output: str, name: str = "", failed: bool = True) -> str:
     if re.search(NO_ANSWER, said, re.I):
         return may_exist(f"Slurm did not answer ({said[:90]})", name)
     if re.search(AWAY, said, re.I):
-        return f"Slurm does not answer ({said[:90]}); --cluster local runs it on this machine"
+        return f"Slurm does not answer ({said[:90]}); `sgl-launch submit --cluster local` runs it on this machine"
     key = key_about(output)
     there = advice(said)
     look = f"; look at slurm.{key}" if key and "gpu_request" not in there else ""

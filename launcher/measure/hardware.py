@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.run.folder import RunFolder
+from launcher.run.slurm import environment
 
 SCRIPT = Path(__file__).with_name("hardware.sh")
 LIMIT = 60.0  # seconds for all nodes
@@ -41,7 +42,9 @@ def snapshot(run: RunFolder) -> dict[str, int]:
         kinds = [f"--het-group=0-{len(plan.components) - 1}"] if len(plan.components) > 1 else []
         words = ["srun", f"--jobid={run.job_id}", "--overlap", "--cpu-bind=none", *(kinds or tasks), *words]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL, env=environment()
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return parse(done.stdout)

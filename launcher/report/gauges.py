@@ -7,10 +7,11 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 
+from launcher.base.errors import WorkError
 from launcher.run.folder import STAGES, Event, RunFolder
 from launcher.run.history import History
+from launcher.run.slurm import end_of
 
 FILE = "metrics.prom"
 EVERY = 1.0  # seconds between two looks at the record
@@ -80,26 +81,20 @@ def _labels(**labels: str) -> str:
     return f"{{{said}}}"
 
 
-async def walltime_end(env: Mapping[str, str]) -> float | None:
+def walltime_end(env: Mapping[str, str]) -> float | None:
     """When Slurm ends the job of this environment, in seconds since the epoch (newer versions say it in `env`); None
     outside of Slurm, without a limit, and where Slurm does not tell."""
     said = env.get("SLURM_JOB_END_TIME", "")
     if said.isdecimal():
         return float(said)
-    if not (job := env.get("SLURM_JOB_ID")):
-        return None
-    with contextlib.suppress(OSError, ValueError, asyncio.TimeoutError):
-        pipe = asyncio.subprocess.PIPE
-        words = ("squeue", "--noheader", f"--jobs={job}", "--format=%e")
-        process = await asyncio.create_subprocess_exec(*words, stdout=pipe, stderr=asyncio.subprocess.DEVNULL)
-        out, _ = await asyncio.wait_for(process.communicate(), SLURM_LIMIT)
-        return datetime.fromisoformat(out.decode().split()[0] if out.split() else "").timestamp()
+    with contextlib.suppress(WorkError):
+        return end_of(env["SLURM_JOB_ID"], SLURM_LIMIT) if env.get("SLURM_JOB_ID") else None
     return None
 
 
 async def keep(run: RunFolder, events: Sequence[Event]) -> None:
     """Write the file whenever the record has grown, until this is cancelled."""
-    seen, end = -1, await walltime_end(os.environ)
+    seen, end = -1, await asyncio.to_thread(walltime_end, os.environ)
     while True:
         if len(events) != seen:
             seen = len(events)

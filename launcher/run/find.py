@@ -9,7 +9,6 @@ from pathlib import Path
 
 from launcher.base.counting import counted
 from launcher.base.errors import InputError
-from launcher.front.keys import service_folder
 from launcher.run.folder import RunFolder, owned
 
 
@@ -78,8 +77,8 @@ def find_run(job: str | None, runs: Path) -> RunFolder:
     known = look_up(runs)
     matching = [r for r in known.runs if job is None or job in r.names]
     if matching:
-        service = job is not None and service_folder(runs, job).is_dir()
-        return next((r for r in reversed(matching) if service and r.endpoint()), matching[-1])
+        service = job is not None and matching[-1].of_service
+        return next((r for r in reversed(matching) if service and r.of_service and r.endpoint()), matching[-1])
     note = f" ({known.note})" if known.note else ""
     if not known.runs:
         raise InputError(f"there are no runs in {runs}/{note}; give --runs, or a run folder's path")

@@ -137,6 +137,12 @@ class RunFolder:
         return read_keys(self.path / "secrets")
 
     @property
+    def of_service(self) -> bool:
+        """Whether it is a job of a service (`serve`), and not just of a service's name."""
+        options = (self.json("submit.json") or {}).get("options") or ()
+        return any(str(one).startswith("--comment=sgl-launch-service=") for one in options)
+
+    @property
     def ours(self) -> bool:
         """Whether the folder is the caller's: what anyone else's says is believed by no command that acts."""
         return owned(self.path)

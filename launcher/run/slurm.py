@@ -8,7 +8,8 @@ import re
 import time
 from collections.abc import Container, Sequence
 
-from launcher.base.programs import MISSING, Asked
+from launcher.base.errors import WorkError
+from launcher.base.programs import MISSING, Asked, run_command
 from launcher.base.terminal import visible
 from launcher.run.jobstate import JobState
 
@@ -61,6 +62,21 @@ def slurm_states(
 def slurm_state(job_id: str, limit: float | None = None) -> JobState:
     """The state of one job; never raises."""
     return slurm_states([job_id], limit)[job_id]
+
+
+def end_of(job_id: str, limit: float | None = None) -> float | None:
+    """When Slurm ends a job, in seconds since the epoch; None where it has no limit. Raises WorkError where Slurm does
+    not tell."""
+    code, output = run_command(["squeue", "-h", "-j", job_id, "-o", "%e"], limit or LIMIT, environment())
+    if code:
+        raise WorkError(f"squeue: {' '.join(output.split())}")
+    return seconds(output)
+
+
+def seconds(text: str) -> float | None:
+    """Since the epoch, of a time as Slurm writes it, alone in a line; None where there is none."""
+    found = re.search(r"^\s*(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\s*$", text, re.M)
+    return time.mktime(time.strptime(found[1], "%Y-%m-%dT%H:%M:%S")) if found else None
 
 
 def _unknown(queue: tuple[int, str] | None, account: tuple[int, str] | None, limit: float) -> JobState:

@@ -25,6 +25,7 @@ from launcher.run.service import service_line
 from launcher.run.state import is_local, job_state
 
 if TYPE_CHECKING:
+    from launcher.run.deployment import Deployment
     from launcher.run.probe import Answers
 
 LOG_TAIL, LOG_LINES = 16384, 200  # bytes of each rank's log that are looked at, and lines of them
@@ -86,8 +87,10 @@ def read_status(run: RunFolder, probe: bool = True) -> Status:
         plan = run.plan_or_none()
     except WorkError as e:
         missing.append(str(e))
+    # read here: a process that has threads cannot enter a job's own network
+    deployment = _deployment(run, history, plan) if probe and plan and not state.ended else None
     with ThreadPoolExecutor() as threads:  # those that are silent are waited for, and the logs are read meanwhile
-        asked = threads.submit(_ask, run, history, plan) if probe and plan and not state.ended else None
+        asked = threads.submit(_ask, deployment) if deployment else None
         logs = _log_tails(run, plan) if plan else {}
         answers = asked.result() if asked else None
     missing += answers.missing if answers else ()
@@ -133,13 +136,19 @@ def _service(status: Status, state: JobState, history: History) -> str:
     return service_line(history.stage, groups, status.endpoint is not None, history.warm)
 
 
-def _ask(run: RunFolder, history: History, plan: Planned) -> Answers | None:
-    """What the job answers; None while it has no workers or addresses."""
+def _deployment(run: RunFolder, history: History, plan: Planned) -> Deployment | None:
+    """Where the job can be asked; None while it has no workers or addresses."""
     if any(e.stage == "workers" for e in history.events):
-        from launcher.run.probe import ask  # imports asyncio, which takes long
-
         with contextlib.suppress(WorkError):
-            return ask(read_deployment(run, plan))
+            return read_deployment(run, plan)
+    return None
+
+
+def _ask(deployment: Deployment) -> Answers | None:
+    from launcher.run.probe import ask  # imports asyncio, which takes long
+
+    with contextlib.suppress(WorkError):
+        return ask(deployment)
     return None
 
 

@@ -9,7 +9,7 @@ import yaml
 from launcher.run.find import look_up
 from launcher.run.folder import RunFolder
 from launcher.run.history import History
-from launcher.service.links import is_link, warm_event
+from launcher.service.links import warm_event
 
 
 def config_of(run: RunFolder) -> object:
@@ -26,6 +26,6 @@ def config_of(run: RunFolder) -> object:
 def former(name: str, runs: Path, now: RunFolder) -> RunFolder | None:
     """The newest link that became warm and has another config than `now`."""
     own, number = config_of(now), int(now.job_id)
-    older = [run for run in look_up(runs).runs if run.name == name and is_link(run) and int(run.job_id) < number]
+    older = [run for run in look_up(runs).runs if run.name == name and run.of_service and int(run.job_id) < number]
     others = (run for run in reversed(older) if config_of(run) not in (own, None))
     return next((run for run in others if warm_event(run, History.read(run, begun=True))), None)

@@ -21,6 +21,7 @@ from launcher.front.caddy import DOOR, client_upstreams
 from launcher.job.ready import wait_for_chat
 from launcher.run.deployment import read_deployment
 from launcher.run.folder import RunFolder
+from launcher.run.slurm import end_of
 from launcher.run.state import job_state
 from launcher.service import queue
 from launcher.service.admin import Admin
@@ -143,7 +144,7 @@ class Keeper:
         now = time.monotonic()
         if self._ends is None or now > self._ends[0] + ENDS:
             try:
-                self._ends = (now, queue.end_of(self.run.job_id) or float("inf"))
+                self._ends = (now, end_of(self.run.job_id, queue.LIMIT) or float("inf"))
             except WorkError:  # its controller is away
                 if self._ends is None:
                     raise

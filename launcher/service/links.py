@@ -44,17 +44,11 @@ class Link:
         return self.state.waiting and "Dependency" in self.state.reason
 
 
-def is_link(run: RunFolder) -> bool:
-    """Whether a run is a service's, and not just of its name."""
-    options = (run.json("submit.json") or {}).get("options") or ()
-    return any(str(one).startswith("--comment=sgl-launch-service=") for one in options)
-
-
 def links(name: str, runs: Path, known: dict[RunFolder, JobState] | None = None) -> list[Link]:
     """The newest jobs of a service, in the order in which they were submitted. Slurm is asked, unless their states are
     `known`."""
     found = [run for run in look_up(runs).runs if run.name == name][-NEWEST:]
-    found = [run for run in found if is_link(run)]
+    found = [run for run in found if run.of_service]
     states = job_states(found) if known is None else [known.get(run, JobState("UNKNOWN")) for run in found]
     made = [link_of(run, state) for run, state in zip(found, states, strict=True)]
     return sorted(made, key=lambda link: link.number)

@@ -11,7 +11,7 @@ from pathlib import Path
 from launcher.base.errors import WorkError
 from launcher.base.programs import run_command
 from launcher.run.folder import RunFolder
-from launcher.run.slurm import environment
+from launcher.run.slurm import environment, seconds
 
 LIMIT = 20.0  # seconds for an answer
 SUBMIT = 150.0  # and for a job's plan, its checks and its sbatch
@@ -63,12 +63,6 @@ def queued(runs: Path, name: str) -> list[str]:
     return sorted(ids, key=int, reverse=True)
 
 
-def end_of(job_id: str) -> float | None:
-    """When Slurm ends a job, in seconds since the epoch; None where it has no limit. Raises WorkError."""
-    said = ask("squeue", "-h", "-j", job_id, "-o", "%e").strip()
-    return _seconds(said)
-
-
 def wait_for_room(run: RunFolder) -> float:
     """Seconds until a job like that of this run folder would start, as Slurm expects now; 0 where it does not say."""
     try:
@@ -76,7 +70,7 @@ def wait_for_room(run: RunFolder) -> float:
     except WorkError:
         return 0.0
     found = re.search(r"to start at (\S+)", said)
-    start = _seconds(found[1]) if found else None
+    start = seconds(found[1]) if found else None
     return max(start - time.time(), 0.0) if start else 0.0
 
 
@@ -86,10 +80,3 @@ def ask(*words: str) -> str:
     if code:
         raise WorkError(f"{words[0]}: {' '.join(output.split())}")
     return output
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
-    except ValueError:
-        return None

@@ -28,26 +28,7 @@ needs_sglang = pytest.mark.skipif(
     reason="no real SGLang: set SGL_LAUNCH_SGLANG_PYTHON to an interpreter that imports it",
 )
 
-# Runs in that interpreter: real argparse, one answer per command line.
-ASK = """
-import argparse, contextlib, io, json, os, sys
-out = os.fdopen(os.dup(1), "w"); os.dup2(2, 1)
-sys.path.insert(0, sys.argv[1])
-import extract
-module, _ = extract.import_server_args()
-parser = argparse.ArgumentParser()
-module.ServerArgs.add_cli_args(parser)
-answers = []
-for argv in json.load(sys.stdin):
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            _, rest = parser.parse_known_args(["--model-path", "x", *argv])
-        answers.append("unrecognized" if rest else "")
-    except SystemExit:
-        answers.append(said.getvalue().strip().splitlines()[-1])
-json.dump(answers, out); out.flush(); os._exit(0)
-"""
+ASK = Path(__file__).parents[2] / "tools" / "ask_argparse.py"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +42,7 @@ def ask(command_lines: list[list[str]]) -> list[str]:
     from launcher.catalog import installed
 
     done = subprocess.run(
-        [PYTHON, "-c", ASK, str(installed.EXTRACT.parent)],
+        [PYTHON, str(ASK), str(installed.EXTRACT.parent)],
         input=json.dumps(command_lines),
         capture_output=True,
         text=True,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from launcher.base.errors import InputError
+from launcher.cli import cli
+from launcher.front.keys import service_folder
+from launcher.run.find import find_run
 from launcher.run.folder import RunFolder
 from launcher.run.jobstate import JobState
 from launcher.service import queue
 from launcher.service.commands.serve import seconds
+from launcher.service.commands.wrapped import is_service
 from launcher.service.former import former
 from launcher.service.idle import Idle, last_request
 from launcher.service.links import FAILURES, Link, current, lead_of, links, next_step
@@ -152,3 +159,39 @@ def test_idle_begins_anew_with_each_request(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "m-1" / "logs" / "front-0.log").write_text('{"ts":1100,"key":"job"}\n')
     assert not idle.over(0)
     assert not Idle(RunFolder(tmp_path / "m-1"), None).over(0)
+
+
+def submitted(runs: Path, number: int, *options: str) -> RunFolder:
+    folder = runs / f"m-{number}"
+    folder.mkdir(parents=True)
+    (folder / "submit.json").write_text(json.dumps({"options": options}))
+    os.utime(folder / "submit.json", (number, number))
+    return RunFolder(folder)
+
+
+def test_a_plain_job_may_have_the_name_of_a_former_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cancel NAME` would else end a service that is not there, and leave the job."""
+    runs, states = tmp_path / "runs", dict[str, JobState]()
+    monkeypatch.setattr("launcher.service.links.job_states", lambda found: [states[run.job_id] for run in found])
+    service_folder(runs, "m").mkdir(parents=True)
+    assert not is_service("m", runs), "serve has failed before it made a job"
+    assert not is_service("other", runs)
+    old = submitted(runs, 1, *queue.options(runs, "m"))
+    (old.path / "endpoint.json").write_text('{"url": "http://n1:1", "model": "m"}')
+    states["1"] = RUNNING
+    assert is_service("m", runs)
+    plain = submitted(runs, 2)
+    assert is_service("m", runs), "the service goes on"
+    states["1"] = FAILED
+    assert not is_service("m", runs)
+    assert find_run("m", runs) == plain, "not the former service's, though that has an endpoint"
+    submitted(runs, 3, *queue.options(runs, "m"))
+    assert is_service("m", runs)
+    assert find_run("m", runs) == old, "the newest of the service that answers"
+
+
+@pytest.mark.parametrize("words", [["gateway", "nothing"], ["rollback", "nothing"]])
+def test_a_service_that_never_was(words: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, [*words, "--runs", str(tmp_path)], standalone_mode=False)
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception) == f"there is no service 'nothing' in {tmp_path}/; `sgl-launch serve CONFIG` makes one"

@@ -80,7 +80,7 @@ def test_it_is_said_once(cli: Cli, programs: Path) -> None:
 def test_a_slurm_that_does_not_answer_has_refused_nothing() -> None:
     said = refused("sbatch: error: fetch_config: DNS SRV lookup failed\nsbatch: fatal: no configuration source")
     assert said.startswith("Slurm does not answer (fetch_config")
-    assert said.endswith("--cluster local runs it on this machine")
+    assert said.endswith("`sgl-launch submit --cluster local` runs it on this machine")
 
 
 # --- sbatch's answer ----------------------------------------------------------------------------------------

@@ -140,6 +140,20 @@ def test_status_of_a_job_that_serves() -> None:
     assert json.loads(json.dumps(asdict(status)))["ranks"][0]["host"] == "n001"
 
 
+def test_a_jobs_own_network_is_entered_before_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user other than root could not: setns(2) refuses a user namespace to a process that has threads."""
+    run, seen = make_run("demo-L1"), []
+    run.write_json("plan.json", to_json(plan_of(BASE)))
+    run.write_json("placement.json", {"port_base": 20000, "socket": "/run/x.sock"})
+    (run.path / "hosts").write_text("0 n001 10.0.0.1 eth0\n1 n002 10.0.0.2 eth0\n")
+    add(run, (1.0, "nodes", "started"), (1.1, "workers", "done"))
+    tasks = Path("/proc/self/task")
+    monkeypatch.setattr("launcher.run.deployment.enter_network", lambda _: seen.append(len(os.listdir(tasks))))
+    before = len(os.listdir(tasks))
+    read_status(run)
+    assert seen == [before]
+
+
 def test_status_of_a_job_that_failed() -> None:
     run = make_run("demo-L1", process=DEAD)
     run.write_json("endpoint.json", {"url": "http://10.0.0.1:8000", "model": "m"})

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from launcher.base.errors import InputError
 from launcher.commands.options import runs_option
+from launcher.service.commands.wrapped import has_keys
 
 
 @click.command("gateway")
@@ -23,4 +25,8 @@ def command(names: tuple[str, ...], listen: str, tls: tuple[str, str] | None, ru
     """
     from launcher.service.gateway import serve
 
-    serve(listen, names, runs.absolute(), lambda text: click.echo(f"{time.strftime('%H:%M:%S')} {text}"), tls)
+    runs = runs.absolute()
+    for name in names:
+        if not has_keys(name, runs):
+            raise InputError(f"there is no service {name!r} in {runs}/; `sgl-launch serve CONFIG` makes one")
+    serve(listen, names, runs, lambda text: click.echo(f"{time.strftime('%H:%M:%S')} {text}"), tls)

@@ -8,7 +8,7 @@ import click
 
 from launcher.base.errors import InputError
 from launcher.commands.options import complete_job, runs_option
-from launcher.service.commands.wrapped import is_service
+from launcher.service.commands.wrapped import has_keys
 
 
 @click.command("rollback")
@@ -22,8 +22,8 @@ def command(name: str, runs: Path) -> None:
     from launcher.service.links import current, links
 
     runs = runs.absolute()
-    if not is_service(name, runs):
-        raise InputError(f"there is no service {name!r} in {runs}/")
+    if not has_keys(name, runs):
+        raise InputError(f"there is no service {name!r} in {runs}/; `sgl-launch serve CONFIG` makes one")
     found = links(name, runs)
     serving = current(found)
     if serving is None:

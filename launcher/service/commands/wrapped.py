@@ -11,8 +11,21 @@ import click
 from launcher.front.keys import service_folder
 
 
+def has_keys(name: str, runs: Path) -> bool:
+    """Whether `serve` was ever called for this name: the keys stay for the next time."""
+    return service_folder(runs, name).is_dir()
+
+
 def is_service(name: str | None, runs: Path) -> bool:
-    return bool(name) and service_folder(runs, str(name)).is_dir()
+    """Whether a name means a service now: its newest job is one of it, or some job of it has not ended. A plain job may
+    have the name of a former service."""
+    if not name or not has_keys(name, runs):
+        return False
+    from launcher.run.find import look_up
+    from launcher.service.links import links
+
+    newest = next((run for run in reversed(look_up(runs).runs) if run.name == name), None)
+    return newest is not None and (newest.of_service or any(link.living for link in links(name, runs)))
 
 
 def wrapped(core: click.Command, callback: Callable[..., Any]) -> click.Command:
