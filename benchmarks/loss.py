@@ -44,10 +44,12 @@ async def ask(session: aiohttp.ClientSession, url: str, tokens: int) -> str:
     return "ok" if "[DONE]" in text and pieces >= tokens * 0.9 else "cut"
 
 
-async def load(url: str, clients: int, tokens: int, until: float, outcomes: list[Outcome]) -> None:
+async def load(url: str, key: str, clients: int, tokens: int, until: float, outcomes: list[Outcome]) -> None:
     """So many clients ask one request after the other until then."""
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(30)
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(30),
+        headers={"Authorization": f"Bearer {key}"},
     ) as session:
 
         async def client() -> None:
@@ -78,7 +80,8 @@ def main() -> None:
 
         async def both() -> None:
             nonlocal killed, at
-            task = asyncio.create_task(load(run.url, asked.clients, asked.tokens, time.monotonic() + 14, outcomes))
+            until = time.monotonic() + 14
+            task = asyncio.create_task(load(run.url, run.key, asked.clients, asked.tokens, until, outcomes))
             await asyncio.sleep(4)
             killed, at = time.monotonic(), time.time()
             mockers = [p for p in launcher.processes(run.job) if "dynamo.mocker" in p.argv]

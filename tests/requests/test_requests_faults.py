@@ -299,6 +299,14 @@ def test_proof_of_a_hanging_deployment_ends_and_says_so() -> None:
     assert proof.last_error == "2 requests still without an answer"
 
 
+@pytest.mark.parametrize("error", [None, "HTTP 502 from http://127.0.0.1:8000/v1/models"])
+def test_proof_names_a_frontend_that_hangs(error: str | None) -> None:
+    decode = Worker("decode", "decode-0", DECODE[0])
+    assert "the frontend has not answered anything" in str(Proof(False, (), (decode,), None, 19, 0, last_error=error))
+    other = Proof(False, (), (decode,), None, 19, 0, last_error="HTTP 500 from http://127.0.0.1:8000/v1/models: no")
+    assert "frontend" not in str(other)
+
+
 def test_proof_without_worker_ids() -> None:
     expected = [Worker("prefill", "p"), Worker("decode", "d0"), Worker("decode", "d1")]
     proof = proof_of(StandIn(dynamo=False), expected_workers=expected)

@@ -52,7 +52,8 @@ class Proof:
         text = f"not ready after {self.seconds:.0f} s"
         if self.missing:
             text += f": no answer from {', '.join(w.name for w in self.missing)}"
-        if not self.last_error and not self.answers:
+        # 502 and 504 are of what stands before the frontend
+        if not self.answers and (self.last_error or "HTTP 502").startswith(("HTTP 502", "HTTP 504")):
             text += "; the frontend has not answered anything"
         return f"{text}; last error: {self.last_error}" if self.last_error else text
 
