@@ -58,11 +58,7 @@ claim() {
   for base in $1; do
     case $base in *[!0-9]*) return ;; esac
     file=$folder/.sgl-launch-ports-$host-$base
-    if ! hold "$file"; then
-      for file in "${claimed[@]}"; do let_go "$file"; done
-      say taken "$host" "$1"
-      return
-    fi
+    hold "$file" || { for file in "${claimed[@]}"; do let_go "$file"; done; say taken "$host" "$1"; return; }
     claimed+=("$file")
   done
   say claimed "$host" "$1"
@@ -153,7 +149,6 @@ watch_compilers() {
 # signal_all NAME [GROUP]: to all processes of the group here, or of the job
 signal_all() {
   local file part
-  # shellcheck disable=SC2013
   for file in $(grep -lsz "^LAUNCH_RANK=$scratch/${2:+$2/}" /proc/[0-9]*/environ); do
     kill "-$1" "${file//[!0-9]/}" 2>/dev/null
   done
@@ -162,9 +157,13 @@ signal_all() {
   done
 }
 
+# --- GPUs: "gpu HOST INDEX UUID USE% USED_MiB TOTAL_MiB WATTS CELSIUS" each every 5 s, where there is NVIDIA's program -----
+query=index,uuid,utilization.gpu,memory.used,memory.total,power.draw,temperature.gpu
+exec 8< <(exec nvidia-smi --query-gpu=$query --format=csv,noheader,nounits -l 5 2>/dev/null); gpus=$!
 facts
 make_scratch 2>/dev/null
 while :; do
+  while read -r -t 0 -u 8 && read -r -t 1 -u 8 line; do say gpu "$host ${line//,/}"; done # -t 0: is there anything?
   if read -r -t 1 order group; then
     silent=0
     case $order in
@@ -183,5 +182,6 @@ while :; do
   fi
   [ -z "$engine" ] || { watch_engine && watch_compilers; }
 done
+kill "$gpus" 2>/dev/null
 [ -z "$sweep" ] || bash -c "$sweep" >/dev/null 2>&1
 rm -rf "$own"

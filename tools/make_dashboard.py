@@ -57,6 +57,10 @@ ROWS = (
     )),
     ("Groups", (
         ("KV cache in use", "percentunit", (f"max by (sgl_group) (sglang:token_usage{{{JOB}}})", "{{sgl_group}}")),
+        ("GPU use", "percentunit", (f"avg by (group) (sgl_launch_gpu_utilization_ratio{{{JOB}}})", "{{group}}")),
+        ("GPU memory in use", "percentunit",
+         (f"sum by (group) (sgl_launch_gpu_memory_used_bytes{{{JOB}}})"
+          f" / sum by (group) (sgl_launch_gpu_memory_total_bytes{{{JOB}}})", "{{group}}")),
         ("State", "short", (f"sum by (state) (sgl_launch_group_state{{{JOB}}})", "{{state}}")),
         ("Stages of the start", "s", (f"sgl_launch_stage_seconds{{{JOB}}}", "{{stage}}")),
     )),

@@ -56,6 +56,8 @@ class Nodes:
         self.left_out: list[str] = []
         self.compilers: Counter[str] = Counter()
         """How many of each name were seen among the workers' processes."""
+        self.gpus: dict[str, list[str]] = {}
+        """What "HOST INDEX" said last: UUID, use in %, MiB used, MiB, W, °C."""
         self._alive = asyncio.create_task(self._show_life())
 
     # --- finding them ------------------------------------------------------------------------------------------------
@@ -161,6 +163,8 @@ class Nodes:
             self._engine(rest)
         elif kind == "compilers":
             self.compilers.update(name for rank, _, name in (word.partition(":") for word in rest[1:]))
+        elif kind == "gpu":
+            self.gpus[" ".join(rest[:2])] = rest[2:]
         elif kind == "pong" and rest:
             self._pongs.setdefault(rest[0], asyncio.Event()).set()
         elif kind in ("claimed", "taken") and rest:

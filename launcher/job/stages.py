@@ -78,7 +78,8 @@ class Stages:
             ready_within += 0 if "ready" in config.timeouts.model_fields_set else prepared.compile_s
         if plan.only_kernels:
             return
-        self._figures = asyncio.create_task(gauges.keep(self.run, self.journal.events), name="figures")
+        figures = gauges.keep(self.run, self.journal.events, self.nodes.gpus, self.plan.groups, self.job.places)
+        self._figures = asyncio.create_task(figures, name="figures")
         if plan.fronts:
             with self._stage("keys"):
                 await asyncio.to_thread(self._make_keys)

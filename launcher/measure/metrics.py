@@ -53,6 +53,10 @@ class Metrics:
     def largest(self, name: str, **labels: str) -> float | None:
         return max(self._values(name, labels), default=None)
 
+    def mean(self, name: str, **labels: str) -> float | None:
+        found = self._values(name, labels)
+        return sum(found) / len(found) if found else None
+
     def first_total(self, *names: str) -> float | None:
         """The sum of the first of several names that is there: engines and releases differ."""
         return next((v for name in names if (v := self.total(name)) is not None), None)

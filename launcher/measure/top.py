@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from launcher.measure.metrics import Metrics, scrape
@@ -22,7 +22,8 @@ TOKENS = ("sglang:generation_tokens_total", "dynamo_frontend_output_tokens_total
 
 @dataclass(frozen=True)
 class Line:
-    """One group or frontend. `tokens_rate` in tokens a second since the look before; None: its metrics do not tell."""
+    """One group or frontend. `tokens_rate` in tokens a second since the look before; `kv_use`, `gpu_use` (the mean of
+    its GPUs) and `gpu_memory` are shares. None: nobody tells."""
 
     name: str
     role: str
@@ -32,6 +33,8 @@ class Line:
     queued: float | None = None
     tokens_rate: float | None = None
     kv_use: float | None = None
+    gpu_use: float | None = None
+    gpu_memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,19 @@ class Look:
 
 async def look(run: RunFolder, before: Look | None = None) -> Look:
     """Ask all servers. Raises WorkError while the job has not found its nodes."""
-    targets = [t for t in targets_of(read_deployment(run)) if t.role != "launcher"]
+    targets = targets_of(read_deployment(run))
     metrics = await scrape(targets)
     at, history = time.monotonic(), History.read(run)
-    return Look(at, metrics, tuple(_line(t, metrics[t.name], at, before, history) for t in targets))
+    gpus = metrics.get("launcher") or Metrics()
+    lines = (_line(t, metrics[t.name], at, before, history) for t in targets if t.role != "launcher")
+    return Look(at, metrics, tuple(_with_gpus(line, gpus) for line in lines))
+
+
+def _with_gpus(line: Line, launcher: Metrics) -> Line:
+    """With what the launcher's own metrics say of the group's GPUs."""
+    use = launcher.mean("sgl_launch_gpu_utilization_ratio", group=line.name)
+    used, of = (launcher.total(f"sgl_launch_gpu_memory_{what}_bytes", group=line.name) for what in ("used", "total"))
+    return replace(line, gpu_use=use, gpu_memory=used / of if used is not None and of else None)
 
 
 def _line(target: Target, now: Metrics | None, at: float, before: Look | None, history: History) -> Line:
@@ -89,12 +101,12 @@ def table(run: RunFolder, lines: Sequence[Line]) -> RenderableType:
     found = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), title=f"{run.name}  job {run.job_id}", title_justify="left")
     for name in ("group", "state"):
         found.add_column(name, no_wrap=True)
-    for name in ("running", "waiting", "tok/s", "KV use", "restarts"):
+    for name in ("running", "waiting", "tok/s", "KV", "GPU", "memory", "restarts"):
         found.add_column(name, justify="right", no_wrap=True)
     for line in lines:
-        kv = "-" if line.kv_use is None else f"{line.kv_use:.0%}"
         counts = map(_count, (line.running, line.queued, line.tokens_rate))
-        found.add_row(line.name, line.state, *counts, kv, f"{line.restarts}")
+        shares = ("-" if v is None else f"{v:.0%}" for v in (line.kv_use, line.gpu_use, line.gpu_memory))
+        found.add_row(line.name, line.state, *counts, *shares, f"{line.restarts}")
     return found
 
 

@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from launcher.base.errors import WorkError
+from launcher.plan.model import Group
 from launcher.run.folder import STAGES, Event, RunFolder
 from launcher.run.history import History
 from launcher.run.slurm import end_of
@@ -28,13 +31,32 @@ _HELP = {
     "warm": "The warm-up's verdict: 1 warm, 0 not (yet).",
     "serving": "1 while the deployment serves.",
     "walltime_end_timestamp_seconds": "When the job's time limit ends it; less time(): the seconds that are left.",
+    "gpu_utilization_ratio": "Share of the time in which kernels ran on a group's GPU, as NVML has it.",
+    "gpu_memory_used_bytes": "Memory of the GPU in use.",
+    "gpu_memory_total_bytes": "Memory that the GPU has.",
+    "gpu_power_watts": "Power that the GPU draws.",
+    "gpu_temperature_celsius": "The GPU's temperature.",
 }
 _COUNTERS = {"group_restarts_total", "group_registrations_lost_total"}
 
 
-def text(events: Sequence[Event], end: float | None) -> str:
-    """The figures of a job whose record is `events`. Pure."""
-    samples = list(_samples(History.of(events), end))
+_GPU = (
+    ("gpu_utilization_ratio", 0.01), ("gpu_memory_used_bytes", 2**20), ("gpu_memory_total_bytes", 2**20),
+    ("gpu_power_watts", 1), ("gpu_temperature_celsius", 1),
+)  # fmt: skip
+
+Gpus = Mapping[str, Sequence[str]]
+"""By "HOST INDEX": UUID, use in %, MiB used, MiB in all, W, °C, as nvidia-smi prints them."""
+NO_GPUS: Gpus = MappingProxyType({})
+NO_GROUPS: Mapping[str, str] = MappingProxyType({})
+
+
+def text(
+    events: Sequence[Event], end: float | None, gpus: Gpus = NO_GPUS, groups: Mapping[str, str] = NO_GROUPS
+) -> str:
+    """The figures of a job whose record is `events`, and of the GPUs that have a group, by "HOST INDEX" or "HOST UUID".
+    Pure."""
+    samples = [*_samples(History.of(events), end), *_of_gpus(gpus, groups)]
     lines = []
     for name, said in _HELP.items():
         own = [f"sgl_launch_{name}{labels} {value:.15g}" for n, labels, value in samples if n == name]
@@ -76,6 +98,16 @@ def _samples(history: History, end: float | None) -> Iterator[tuple[str, str, fl
         yield "walltime_end_timestamp_seconds", "", end
 
 
+def _of_gpus(gpus: Gpus, groups: Mapping[str, str]) -> Iterator[tuple[str, str, float]]:
+    for at, (uuid, *values) in gpus.items():
+        host, _, index = at.partition(" ")
+        if group := groups.get(at) or groups.get(f"{host} {uuid}"):
+            labels = _labels(group=group, node=host, gpu=index)
+            for (name, unit), value in zip(_GPU, values, strict=False):
+                with contextlib.suppress(ValueError):  # [N/A]
+                    yield name, labels, float(value) * unit
+
+
 def _labels(**labels: str) -> str:
     said = ",".join(f'{k}="{re.sub(r"[^A-Za-z0-9._ -]", "_", v)}"' for k, v in labels.items())
     return f"{{{said}}}"
@@ -92,13 +124,27 @@ def walltime_end(env: Mapping[str, str]) -> float | None:
     return None
 
 
-async def keep(run: RunFolder, events: Sequence[Event]) -> None:
-    """Write the file whenever the record has grown, until this is cancelled."""
-    seen, end = -1, await asyncio.to_thread(walltime_end, os.environ)
+Places = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[Any]]
+"""The place (host, gpus: a CUDA_VISIBLE_DEVICES) of each rank, of its node and its GPUs among the job's there."""
+
+
+def owners(groups: Sequence[Group], places: Places) -> dict[str, str]:
+    """The group by "HOST INDEX" or "HOST UUID" of its GPUs."""
+    found = [(g.name, p) for g in groups for p in places(g.nodes, [r.gpus for r in g.ranks])]
+    return {f"{place.host} {gpu}": name for name, place in found for gpu in place.gpus.split(",")}
+
+
+async def keep(
+    run: RunFolder, events: Sequence[Event], gpus: Gpus, groups: Sequence[Group], places: Places
+) -> None:
+    """Write the file whenever the record has grown or GPUs say something else, until this is cancelled."""
+    seen: object = None
+    end = await asyncio.to_thread(walltime_end, os.environ)
     while True:
-        if len(events) != seen:
-            seen = len(events)
-            await asyncio.to_thread(_write, run, text(tuple(events), end))
+        if (now := (len(events), dict(gpus))) != seen:
+            seen = now
+            own = owners(groups, places) if gpus else {}
+            await asyncio.to_thread(_write, run, text(tuple(events), end, dict(gpus), own))
         await asyncio.sleep(EVERY)
 
 

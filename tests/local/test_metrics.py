@@ -22,8 +22,8 @@ import pytest
 from .run import SMALL, Launcher, Run, wait_until
 
 needs_prometheus = pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus here (Debian has it)")
-# what the mocker has no queue and KV cache for, and a job here no time limit
-NOT_HERE = ("sglang:", "walltime", "dynamo_component_inflight")
+# what the mocker has no queue, KV cache and GPUs for, and a job here no time limit
+NOT_HERE = ("sglang:", "walltime", "dynamo_component_inflight", "gpu_")
 
 
 @contextmanager
@@ -108,6 +108,43 @@ def test_prometheus_scrapes_a_deployment_and_the_dashboard_shows_it(launcher: La
         gone = time.time()
         again = f'timestamp(up{{sgl_group="decode-0"}} == 1) > {gone}'
         wait_until(lambda: ask(url, again), 15, "decode-0 to be scraped again")
+    launcher("cancel", run.job)
+
+
+# Stands in for nvidia-smi (answers as of driver 580): four GPUs, one of which does not tell its power.
+NVIDIA_SMI = """#!/bin/bash
+case "$*" in
+  *query-gpu=index,uuid,utilization.gpu,memory.used,memory.total,power.draw,temperature.gpu*' -l 5') ;;
+  *) exit 1 ;;
+esac
+watts=(71.31 71.31 71.31 [N/A])
+while for n in 0 1 2 3; do echo "$n, GPU-$n, 4$n, $((n + 1))000, 81559, ${watts[n]}, 33"; done; do sleep 1; done
+"""
+
+
+def test_figures_of_gpus(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each group's own GPUs, from a stand-in nvidia-smi, in the launcher's metrics and in `top`."""
+    program = launcher.folder / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text(NVIDIA_SMI)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2,3")  # what the job has of this machine
+    run = launcher.start(*SMALL, "--set=slurm.gpus_per_node=2")
+    wait_until(lambda: "sgl_launch_gpu" in fetch(launcher, run, "launcher"), 20, "figures of GPUs")
+    own = fetch(launcher, run, "launcher")
+    top = {g["name"]: g for g in json.loads(launcher("top", run.job, "--json", "--interval", "0.2").stdout)["groups"]}
+    for group, gpu in (("prefill-0", 2), ("decode-0", 3)):
+        of = {"group": group, "gpu": str(gpu)}
+        assert total(own, "sgl_launch_gpu_utilization_ratio", **of) == top[group]["gpu_use"] == (40 + gpu) / 100
+        assert total(own, "sgl_launch_gpu_memory_used_bytes", **of) == (gpu + 1) * 1000 * 2**20
+        assert top[group]["gpu_memory"] == (gpu + 1) * 1000 / 81559
+    assert total(own, "sgl_launch_gpu_power_watts") == 71.31
+    assert total(own, "sgl_launch_gpu_utilization_ratio", gpu="0") is None  # it is another job's
+    assert top["frontend"]["gpu_use"] is None
+    shown = launcher("top", run.job, "--once", "--interval", "0.2").stdout
+    assert any("prefill-0" in line and "42%" in line for line in shown.splitlines()), shown
+    assert max(map(len, shown.splitlines())) <= 80
     launcher("cancel", run.job)
 
 
