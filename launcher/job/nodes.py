@@ -163,7 +163,7 @@ class Nodes:
             self._engine(rest)
         elif kind == "compilers":
             self.compilers.update(name for rank, _, name in (word.partition(":") for word in rest[1:]))
-        elif kind == "gpu":
+        elif kind == "gpu" and rest[2:]:
             self.gpus[" ".join(rest[:2])] = rest[2:]
         elif kind == "pong" and rest:
             self._pongs.setdefault(rest[0], asyncio.Event()).set()

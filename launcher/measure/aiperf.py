@@ -16,6 +16,7 @@ from launcher.base.errors import WorkError
 from launcher.measure.point import Point
 
 INSTALL = "pip install 'sgl-launch[bench]' brings it"
+NAMED = "model/tokenizer"  # by which aiperf finds the tokenizer's folder
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def config(server: Server, point: Point, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
     if server.key:
         endpoint["api_key"] = "${OPENAI_API_KEY}"
+    endpoint["extra"] = {"ignore_eos": True}
     if point.trace:
         dataset: dict[str, Any] = {
             "name": "main",
@@ -55,7 +57,7 @@ def config(server: Server, point: Point, folder: Path) -> dict[str, Any]:
         }
         phases: list[dict[str, Any]] = [{"name": "profiling", "type": "fixed_schedule"}]
     else:
-        endpoint["extra"] = {"ignore_eos": True, **({"min_tokens": point.output_tokens} if not point.spread else {})}
+        endpoint["extra"] |= {"min_tokens": point.output_tokens} if not point.spread else {}
         lengths = {"isl": point.prompt_tokens, "osl": point.output_tokens}
         prompts = {name: {"mean": n, "stddev": n * point.spread} for name, n in lengths.items()}
         dataset = {"name": "main", "type": "synthetic", "entries": point.requests, "random_seed": 1, "prompts": prompts}
@@ -72,13 +74,28 @@ def config(server: Server, point: Point, folder: Path) -> dict[str, Any]:
             "endpoint": endpoint,
             "datasets": [dataset],
             "phases": phases,
-            "tokenizer": {"name": server.tokenizer},
+            "tokenizer": {"name": NAMED if os.path.isdir(server.tokenizer) else server.tokenizer},
             "artifacts": {"dir": str(folder)},
             "gpu_telemetry": {"enabled": False},
             "server_metrics": {"enabled": False},
             "runtime": {"ui": "none"},
         }
     }
+
+
+def _tokenizer(source: Path, folder: Path) -> dict[str, str]:
+    """Environment in which aiperf finds the tokenizer in `source` under NAMED: as if downloaded. aiperf 0.13 takes a
+    folder's path for a repository's name wherever it is offline, and makes itself so to read a trace."""
+    if not source.is_dir():
+        return {}
+    hub = folder.resolve() / "hub"
+    at = hub / f"models--{NAMED.replace('/', '--')}"
+    shutil.rmtree(hub, ignore_errors=True)
+    (at / "refs").mkdir(parents=True)
+    (at / "refs" / "main").write_text("0" * 40, encoding="ascii")
+    (at / "snapshots").mkdir()
+    (at / "snapshots" / ("0" * 40)).symlink_to(source.resolve())
+    return {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 async def run(server: Server, point: Point, folder: Path, limit: float) -> int:
@@ -88,7 +105,7 @@ async def run(server: Server, point: Point, folder: Path, limit: float) -> int:
     file = folder / "aiperf.yaml"  # JSON is YAML
     file.write_text(json.dumps(config(server, point, folder.resolve()), indent=1) + "\n", encoding="utf-8")
     words = [find(), "profile", "--config", str(file)]
-    env = {**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "ignore"}
+    env = {**os.environ, "NO_COLOR": "1", "PYTHONWARNINGS": "ignore", **_tokenizer(Path(server.tokenizer), folder)}
     if server.key:
         env["OPENAI_API_KEY"] = server.key
     if server.ca:

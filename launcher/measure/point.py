@@ -1,10 +1,14 @@
-"""Load points: how many requests at once (or a second), of which lengths. Pure."""
+"""Load points: how many requests at once (or a second), of which lengths."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.base.errors import InputError
 
 FEWEST = 32
 """Requests of a point at least: fewer say nothing about a p90."""
@@ -43,9 +47,32 @@ class Point:
         return f"{self.concurrency}" if self.rate is None else f"{self.rate:g}/s"
 
     @property
+    def lengths(self) -> str:
+        """Tokens in and out, `1024>128`."""
+        return "as in it" if self.trace else f"{self.prompt_tokens}>{self.output_tokens}"
+
+    @property
     def fixed_output(self) -> int | None:
         """Tokens that every answer must have; None where they differ."""
         return None if self.trace or self.spread else self.output_tokens
+
+
+def of_trace(file: Path) -> Point:
+    """A request for each line of a Mooncake trace. Raises InputError for one that has none, or other lines."""
+    lines = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    for number, line in enumerate(lines, 1):
+        try:
+            good = {"timestamp", "output_length"} <= set(json.loads(line))
+        except (ValueError, TypeError):
+            good = False
+        if not good:
+            raise InputError(
+                f"{file}:{number}: this is no line of a Mooncake trace, which looks like "
+                '{"timestamp": MILLISECONDS, "input_length": TOKENS, "output_length": TOKENS, "hash_ids": [1, 2]}'
+            )
+    if not lines:
+        raise InputError(f"{file} is empty: --trace needs a line for each request")
+    return Point(prompt_tokens=0, output_tokens=0, requests=len(lines), trace=str(file))
 
 
 def grid(

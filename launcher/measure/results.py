@@ -84,7 +84,7 @@ def _table(results: Sequence[Result], console: Console) -> None:
         times = [time_text(times.get(p)) for times in (f.ttft, f.itl) for p in (50, 99)]
         rates = [number(v) for v in (f.output_rate, f.output_rate_gpu, f.output_rate_user)]
         mark = Text("valid", style="green") if r.valid else Text("INVALID", style="bold red")
-        table.add_row(r.point.load, f"{r.point.prompt_tokens}>{r.point.output_tokens}", *rates, *times, mark)
+        table.add_row(r.point.load, r.point.lengths, *rates, *times, mark)
     console.print(table)
 
 

@@ -59,7 +59,7 @@ def problems(point: Point, records: Sequence[Record], seen: Seen) -> list[str]:
 def _failures(point: Point, records: Sequence[Record], good: Sequence[Record]) -> list[str]:
     errors = Counter(r.error for r in records if r.error is not None)
     found = [f"{count} of {len(records)} requests failed: {error}" for error, count in errors.most_common(SHOWN)]
-    if not point.trace and len(records) < point.requests:
+    if len(records) < point.requests:
         found.append(f"{len(records)} of {point.requests} requests were made")
     if empty := sum(r.output_tokens == 0 for r in good):
         found.append(f"{empty} answers without a token")

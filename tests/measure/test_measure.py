@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 
 from launcher.base.errors import InputError
-from launcher.measure import compare, greedy, hardware, pareto, results, top, variants
+from launcher.measure import aiperf, compare, greedy, hardware, pareto, results, top, variants
 from launcher.measure.bench import Result
 from launcher.measure.metrics import Metrics
 from launcher.measure.page import page
-from launcher.measure.point import Point, grid
+from launcher.measure.point import Point, grid, of_trace
 from launcher.measure.record import Record, Slo, figures, read_records
 from launcher.measure.validity import Seen, problems
 from launcher.measure.watch import ended, running, served
@@ -224,6 +224,34 @@ def test_the_launchers_own_figures() -> None:
     early = gauges.text(events[:1], None)
     assert "walltime" not in early
     assert "sgl_launch_serving 0" in early
+
+
+def test_a_trace_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"timestamp": 0, "input_length": 64, "output_length": 8, "hash_ids": [1]}\n' * 3 + "\n")
+    found = of_trace(file)
+    assert (found.requests, found.key, found.lengths, found.fixed_output) == (3, "trace", "as in it", None)
+    assert problems(found, good(2), Seen()) == ["2 of 3 requests were made"]
+    file.write_text('{"timestamp": 0, "output_length": 8}\n{"prompt": "x"}\n')
+    with pytest.raises(InputError, match=r"t\.jsonl:2: this is no line of a Mooncake trace"):
+        of_trace(file)
+    file.write_text("\n")
+    with pytest.raises(InputError, match="is empty"):
+        of_trace(file)
+
+
+def test_aiperf_finds_a_tokenizer_in_a_folder(tmp_path: Path) -> None:
+    """Where it is offline it takes a path for a repository's name: the folder stands in a cache of downloads."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    server = aiperf.Server("http://h:1", "m", str(tmp_path / "model"))
+    assert aiperf.config(server, POINT, tmp_path)["benchmark"]["tokenizer"]["name"] == "model/tokenizer"
+    for _ in range(2):
+        env = aiperf._tokenizer(tmp_path / "model", tmp_path)
+    at = Path(env["HF_HUB_CACHE"]) / "models--model--tokenizer"
+    revision = (at / "refs" / "main").read_text()
+    assert (at / "snapshots" / revision / "tokenizer.json").read_text() == "{}"
+    assert aiperf._tokenizer(Path("builtin"), tmp_path) == {}
 
 
 NVIDIA_SMI = """#!/bin/bash

@@ -76,6 +76,7 @@ class FakeNodes:
         self.left_out: list[str] = []
         self.orders: list[str] = []
         self.compilers: Counter[str] = Counter()
+        self.gpus: dict[str, list[str]] = {}
         self.places = [Place(f"n{n}", f"10.0.0.{n + 1}", "eth0", order=n) for n in range(plan.nodes + plan.spare_nodes)]
         self.tell = self.orders.append
 

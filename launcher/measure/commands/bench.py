@@ -69,7 +69,7 @@ def command(
     except (ValueError, TypeError):
         raise InputError(f"--slo {slo}: write ttft=0.5,itl=0.05 or e2e=10, in seconds") from None
     if trace:
-        points = [point.Point(trace=trace)]
+        points = [point.of_trace(Path(trace))]
     else:
         loads = concurrency or (() if rate else (1, 8, 32))
         points = point.grid(loads, rate, prompt_tokens, output_tokens, spread, requests)
