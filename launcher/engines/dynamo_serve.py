@@ -19,6 +19,7 @@ from launcher.config.schema import DynamoServe, Role
 from launcher.engines import services
 from launcher.engines.base import Command, Context, File, owned_problems
 from launcher.engines.sglang import server_env, server_flags
+from launcher.front.planes import nats_tls
 from launcher.front.routes import DYNAMO
 
 SERVICE = {"prefill": "SGLangWorker", "aggregated": "SGLangWorker", "decode": "SGLangDecodeWorker"}
@@ -35,7 +36,7 @@ class DynamoServeEngine:
 
     def problems(self, config: Config, source: Source) -> list[Problem]:
         found = [*owned_problems(config, source), *services.service_problems(config, source)]
-        if services.nats_tls(config) or config.security.request_plane == "tls":
+        if nats_tls(config) or config.security.request_plane == "tls":
             # 0.3.2 knows NATS_AUTH_* and ETCD_AUTH_* alone, and its requests go over NATS
             key = "nats_tls" if config.security.nats_tls else "request_plane"
             at = ("services", "nats") if config.services.where == "external" else ("security", key)

@@ -8,43 +8,9 @@ from launcher.base.errors import Problem
 from launcher.base.words import Ref, Word
 from launcher.config import Config, Source
 from launcher.engines.base import Command, flag_words
+from launcher.front.planes import nats_tls, secured
 
-SERVER_NAME = "sgl-launch"  # what the server's certificate says besides addresses: Dynamo's frontend chooses its own
 _URLS = {"nats": ("nats", "tls"), "etcd": ("http", "https")}
-
-
-def secured(config: Config) -> bool:
-    """Whether this job's services ask for keys: its own, or those given with the addresses."""
-    if config.services.where == "external":
-        return config.services.keys is not None
-    return config.security.services == "secured"
-
-
-def nats_tls(config: Config) -> bool:
-    """Whether clients give NATS a certificate."""
-    if config.services.where == "external":
-        return (config.services.nats or "").startswith("tls:")
-    return secured(config) and config.security.nats_tls
-
-
-def key_paths(config: Config) -> dict[str, Word]:
-    """Variables with the paths of the job's keys, for NATS over TLS and Dynamo's request plane; KEYS is their
-    folder."""
-    env: dict[str, Word] = {}
-    if nats_tls(config):
-        env["NATS_TLS_CA_CERT_PATH"] = Ref("${KEYS}/ca.pem")
-        env["NATS_TLS_CLIENT_CERT_PATH"] = Ref("${KEYS}/client.pem")
-        env["NATS_TLS_CLIENT_KEY_PATH"] = Ref("${KEYS}/client.key")
-    if config.security.request_plane == "tls":
-        env["DYN_TCP_TLS_CERT_PATH"] = Ref("${KEYS}/server.pem")
-        env["DYN_TCP_TLS_KEY_PATH"] = Ref("${KEYS}/server.key")
-        env["DYN_TCP_TLS_CA_CERT_PATH"] = Ref("${KEYS}/ca.pem")
-        env["DYN_TCP_TLS_SERVER_NAME"] = SERVER_NAME
-        # only a client with the job's certificate is let in
-        env["DYN_TCP_TLS_CLIENT_CA_CERT_PATH"] = Ref("${KEYS}/ca.pem")
-        env["DYN_TCP_TLS_CLIENT_CERT_PATH"] = Ref("${KEYS}/client.pem")
-        env["DYN_TCP_TLS_CLIENT_KEY_PATH"] = Ref("${KEYS}/client.key")
-    return env
 
 
 def service_problems(config: Config, source: Source) -> list[Problem]:

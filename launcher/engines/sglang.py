@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from launcher.base.errors import Problem
 from launcher.base.words import Ref, Word
+from launcher.catalog.pairs import of_image
+from launcher.catalog.releases import order
 from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines.base import Command, Context, flag_words, owned_problems, python
@@ -16,6 +18,11 @@ from launcher.front.routes import ROUTER
 
 # Titles of SGLang's own processes (setproctitle): schedulers, the data-parallel controller above them, detokenizers
 PART = "[s]glang::"
+# A module that is given the key in the file that is named first: the router takes it from its command line alone.
+_WITH_KEY = (
+    'import runpy,sys; key,name=sys.argv[1:3]; sys.argv[1:3]=["--api-key",open(key).read()]; '
+    'runpy.run_module(name,run_name="__main__",alter_sys=True)'
+)
 
 
 class SglangEngine:
@@ -37,7 +44,10 @@ class SglangEngine:
         return found
 
     def worker(self, context: Context, role_name: str, role: Role) -> Command:
-        flags = flag_words({**server_flags(context.config, role_name, role), **role.args})
+        # SGLang reads flags from a file, and so its key, from 0.5.3 on
+        version = context.config.sglang_version or of_image(context.config.container.image or "").sglang or "1"
+        key = {"config": Ref("${RUN}/secrets/worker.yaml")} if order(version) >= (0, 5, 3) else {}
+        flags = flag_words({**server_flags(context.config, role_name, role), **key, **role.args})
         words = python(context.config, "-m", "sglang.launch_server", *flags)
         return Command(words, {**server_env(), **role.env}, part=PART)
 
@@ -47,7 +57,8 @@ class SglangEngine:
     def frontend(self, context: Context) -> Command:
         config = context.config
         package = config.frontend.router.replace("-", "_")
-        words: list[Word] = [*python(config, "-m", f"{package}.launch_router")]
+        key = Ref("${RUN}/secrets/worker-key")
+        words: list[Word] = [*python(config, "-c", _WITH_KEY, key, f"{package}.launch_router")]
         prefill = [w for w in context.workers if w.role == "prefill"]
         decode = [w for w in context.workers if w.role == "decode"]
         if prefill:

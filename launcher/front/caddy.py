@@ -13,13 +13,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launcher.front.keys import Keys
+from launcher.front.planes import SERVER_NAME
 
 DIRECT = "/frontend-{}"  # the path before which the owner reaches one frontend of several, by its turn
 OWN_METRICS = "/launcher/metrics"  # the launcher's own figures: a file of the run folder
 NAMED = "unix/{env.XDG_DATA_HOME}/named-keys.sock"  # who knows the further keys (launcher.front.named)
 ADMIN = "unix/{env.XDG_DATA_HOME}/admin.sock|0600"  # where it tells this user alone how many requests run
 DOOR = "next"  # while next.open is in its folder, clients' requests go to next.sock: on to a service's next job
-SERVER_NAME = "sgl-launch"  # what the job's certificates say (launcher.job.keys)
 
 # Seconds. A frontend that does not take a connection is passed over at once, one that does not answer /live after
 # `_LIVE`; without another one, a request waits for `_RETRY` for a frontend that is being started again.
@@ -159,7 +159,7 @@ def _routes(address: Address, told: bool) -> list[dict[str, Any]]:
     # the job's own questions at intervals are no matter for the log
     routes: list[dict[str, Any]] = [{"match": [{"method": ["HEAD"], "path": ["/"]}], "handle": [_UNLOGGED, _NO_KEY]}]
     admin, client = _bearers(address.keys.admin), _bearers(address.keys.endpoint)
-    proxy = _proxy(address.frontends, address.job_keys)
+    proxy = _proxy(address.frontends, address.job_keys, address.keys.worker)
     if address.metrics:
         own = [{**m, "path": [OWN_METRICS]} for m in admin]
         routes.append({"match": own, "handle": [_UNLOGGED, *_file(address.metrics)]})
@@ -167,7 +167,7 @@ def _routes(address: Address, told: bool) -> list[dict[str, Any]]:
         for turn, frontend in enumerate(address.frontends):
             path = DIRECT.format(turn)
             strip = {"handler": "rewrite", "strip_path_prefix": path}
-            one = [*_OWNER, strip, _proxy([frontend], address.job_keys)]
+            one = [*_OWNER, strip, _proxy([frontend], address.job_keys, address.keys.worker)]
             routes.append({"match": [{**m, "path": [f"{path}/*"]} for m in admin], "handle": one})
     routes.append({"match": admin, "handle": [*_OWNER, proxy]})
     allowed = {"path": list(address.routes)}
@@ -238,9 +238,10 @@ _NO_KEY = refusal(401, "a key is needed: Authorization: Bearer KEY")
 _OWNER = (_logged("admin"), _subroute([{"match": [{"path": ["*/live"]}], "handle": [_UNLOGGED]}]))
 
 
-def _proxy(frontends: Sequence[str], job_keys: str | None = None) -> dict[str, Any]:
-    """To the frontend that has the fewest requests. A request ends there when its client goes: no flush_interval is
-    set, since -1 would undo that, and Caddy passes on event streams at once anyway."""
+def _proxy(frontends: Sequence[str], job_keys: str | None = None, key: str | None = None) -> dict[str, Any]:
+    """To the frontend that has the fewest requests, with the `key` that it asks for. A request ends there when its
+    client goes: no flush_interval is set, since -1 would undo that, and Caddy passes on event streams at once
+    anyway."""
     transport: dict[str, Any] = {
         "protocol": "http",
         "dial_timeout": f"{_DIAL}s",
@@ -259,14 +260,16 @@ def _proxy(frontends: Sequence[str], job_keys: str | None = None) -> dict[str, A
         "handler": "reverse_proxy",
         "upstreams": [{"dial": one} for one in frontends],
         "transport": transport,
-        # a key is the front's business alone, and no matter for a frontend's log
-        "headers": {"request": {"delete": ["Authorization", "X-Api-Key"]}},
+        # a client's key is the front's business alone, and no matter for a frontend's log
+        "headers": {"request": {"delete": ["X-Api-Key", *([] if key else ["Authorization"])]}},
         "load_balancing": {
             "selection_policy": {"policy": "least_conn"},
             "try_duration": f"{_RETRY}s",
             "try_interval": "100ms",
         },
     }
+    if key:
+        handler["headers"]["request"]["set"] = {"Authorization": [f"Bearer {key}"]}
     if len(frontends) > 1:
         handler["health_checks"] = {
             "passive": {"fail_duration": f"{_AWAY}s", "max_fails": 1},

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from launcher.engines.services import SERVER_NAME
+from launcher.front.planes import SERVER_NAME
 from launcher.job.services import NATS_USER
 
 _LIFETIME = datetime.timedelta(days=365)  # longer than any job

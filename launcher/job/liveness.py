@@ -103,7 +103,8 @@ class Questions:
         if part.kind == "worker" and self._now().health is None:
             return [(lambda: self._get(_system(self._group(part)) + "/live"), ANSWER)]
         if part.kind == "worker" and self._now().health:
-            return [(lambda: self._get(f"{self._group(part).url}/ping"), SLOW_ANSWER)]
+            url = f"{self._group(part).url}/ping"
+            return [(lambda: self._get(url, self._now().keys.worker), SLOW_ANSWER)]
         return []
 
     async def keep_idle_ones_answering(self, part: Part) -> None:

@@ -26,9 +26,11 @@ class Logs(Writer):
         self._most = max(limit // (2 * max(files, 1)), _LEAST)
         self._dropped: dict[str, int] = {}
         self._tails: dict[str, deque[bytes]] = {}
+        self.hidden = b""  # a key, which SGLang says with all its other flags
 
     def write(self, name: str, data: bytes) -> None:
         """Append whole lines to a log; returns at once."""
+        data = data.replace(self.hidden, b"...") if self.hidden else data
         self._tails.setdefault(name, deque(maxlen=TAIL)).extend(data.splitlines()[-TAIL:])
         if not self.later(lambda: self._append(name, data)):
             self._dropped[name] = self._dropped.get(name, 0) + data.count(b"\n")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from launcher.base.errors import WorkError
-from launcher.engines.services import SERVER_NAME
+from launcher.front.planes import SERVER_NAME
 from launcher.job.journal import Journal
 from launcher.job.services import client_context
 from launcher.run.deployment import Deployment, GroupAddress, etcd_client, expected_workers

@@ -177,7 +177,8 @@ class Stages:
 
         deployment, security, secrets = self.addresses.deployment, self.config.security, self.run.path / "secrets"
         shared = service_folder(self.run.path.parent, self.config.name) if self.config.service.until else None
-        self.addresses.keys = make_keys(secrets, security.endpoint == "key", shared)
+        self.addresses.keys = make_keys(secrets, security.endpoint == "key", shared, self.config.engine == "sglang")
+        self.job.logs.hidden = (self.addresses.keys.worker or "").encode()
         if deployment.secrets == secrets or security.tls == "job" or self.plan.fronts[0].gate:
             places = self.addresses.places([front.node for front in self.plan.fronts])
             names = [*deployment.service_hosts.values(), *(name for p in places for name in (p.address, p.host))]

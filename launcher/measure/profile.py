@@ -34,7 +34,8 @@ def start(run: RunFolder, name: str, steps: int, activities: Sequence[str], wait
     folder.mkdir(parents=True)
     body = {"output_dir": str(folder.resolve()), "num_steps": steps, "activities": list(activities)}
     under_dynamo = deployment.health is None
-    return asyncio.run(_profile(group, under_dynamo, body, folder, wait, deployment if load else None))
+    key = deployment.keys.worker
+    return asyncio.run(_profile(group, under_dynamo, body, folder, wait, deployment if load else None, key))
 
 
 def url_of(group: GroupAddress, under_dynamo: bool) -> str:
@@ -51,13 +52,14 @@ async def _profile(
     folder: Path,
     wait: float,
     load: Deployment | None,
+    key: str | None = None,
 ) -> list[Path]:
     import aiohttp
 
     from warmup.requests.session import open_session
 
     url, deadline = url_of(group, under_dynamo), time.monotonic() + wait
-    async with open_session() as session:
+    async with open_session(key) as session:
         try:
             async with session.post(url, json=body, timeout=aiohttp.ClientTimeout(total=LOOK)) as answer:
                 said = await answer.text()

@@ -49,6 +49,12 @@ def test_flags_of_sglangs_own_server(tmp_path: Path, engine: str, flag: str) -> 
     assert all(f"decode.args.{flag}" in s for s in found)
 
 
+def test_a_config_of_sglangs_own_is_without_the_jobs_key(tmp_path: Path) -> None:
+    for engine, count in (("sglang", 1), ("dynamo", 0)):
+        found = said(tmp_path, engine=engine, decode={"args": {"config": "/x.yaml"}})
+        assert len([s for s in found if "the file with the job's key" in s]) == count
+
+
 def test_a_kv_routers_flags(tmp_path: Path) -> None:
     for mode, count in (("random", 1), ("kv", 0)):
         frontend = {"args": {"router-temperature": 0.5}, "router_mode": mode}

@@ -161,3 +161,17 @@ def test_the_architectures_of_deepep_v2() -> None:
     if not file.exists():
         pytest.skip("this SGLang has no such list")
     assert tuple(sorted(re.findall(r'^    "(\w+)": _DeepEPv2ModelPolicy', file.read_text(), re.M))) == DEEPEP_V2
+
+
+@needs_sglang
+def test_a_server_takes_its_key_from_one_file(tmp_path):
+    """As the launcher gives it, and not beside another `--config`."""
+    code = "import sys; from sglang.srt.server_args import prepare_server_args as p; print(p(sys.argv[1:]).api_key)"
+    file = tmp_path / "worker.yaml"
+    file.write_text("api-key: sk-worker-abc\n")
+    one = ["--config", str(file), "--model-path", "dummy", "--device", "cpu"]
+    env = {**os.environ, "SGLANG_USE_CPU_ENGINE": "1"}
+    done = subprocess.run([PYTHON, "-c", code, *one], capture_output=True, text=True, env=env)
+    assert done.stdout.splitlines()[-1:] == ["sk-worker-abc"], done.stderr[-2000:]
+    done = subprocess.run([PYTHON, "-c", code, *one, "--config", str(file)], capture_output=True, text=True, env=env)
+    assert "Only one allowed" in done.stderr

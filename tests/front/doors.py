@@ -29,7 +29,7 @@ def port_names(plan: dict[str, Any], placement: dict[str, Any]) -> dict[int, str
     base = int(placement["port_base"])
     ports = {name: service["port"] for name, service in plan["services"].items()}
     ports["front"] = plan["frontend"]["port"]
-    found = {base + 2: "etcd_peer", base + 6: "gate"}
+    found = {base + 2: "etcd_peer", base + 4: "metrics" if plan["engine"] == "sglang" else "stream", base + 6: "gate"}
     entries = [*ports.items(), *(("frontend", f["port"]) for f in plan["frontend"]["replicas"])]
     entries += [item for group in plan["groups"] for item in group["ports"].items()]
     for name, port in entries:
@@ -41,6 +41,11 @@ def documented() -> set[tuple[str, str]]:
     """(port, where it listens) of each row of the table."""
     rows = re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*) \|", DOCS.read_text(), re.M)
     return {(name, one.strip()) for name, where in rows for one in where.split(", and ")}
+
+
+def documented_names() -> set[str]:
+    """What the table calls its ports."""
+    return {name for name, _ in documented()}
 
 
 def unlisted(doors: Iterable[Door], node_addresses: set[str]) -> list[Door]:

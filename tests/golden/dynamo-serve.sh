@@ -37,7 +37,7 @@ etcd() {
 # What workers and frontends have in common: the config's env, and secrets from files that this user alone can read.
 environment() {
   # temporary files, and caches of a HOME that takes none, go with the job; a socket's path has room for 107 bytes
-  if scratch && [ ${#SCRATCH} -lt 60 ]; then TMPDIR=$SCRATCH/$GROUP-$RANK && rm -rf "$TMPDIR" && mkdir "$TMPDIR"; fi
+  if scratch && [ ${#SCRATCH} -lt 48 ]; then TMPDIR=$SCRATCH/$GROUP-$RANK && rm -rf "$TMPDIR" && mkdir "$TMPDIR"; fi
   { echo >"${HOME:-/dev/null}/.sgl-launch-$$"; } 2>/dev/null || { scratch && export HOME=$SCRATCH; }
   rm -f "$HOME/.sgl-launch-$$"
   export MC_TE_METRIC=true SGLANG_TBO_DEBUG=1

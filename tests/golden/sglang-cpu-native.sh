@@ -27,9 +27,9 @@ prefill() {
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
     --disaggregation-mode prefill --disaggregation-transfer-backend nixl \
-    --disaggregation-bootstrap-port "${BOOTSTRAP_PORT}" --device cpu \
-    --attention-backend torch_native --sampling-backend pytorch --disable-overlap-schedule \
-    --mem-fraction-static 0.1 --max-total-tokens 4096 --page-size 16
+    --disaggregation-bootstrap-port "${BOOTSTRAP_PORT}" --config "${RUN}/secrets/worker.yaml" \
+    --device cpu --attention-backend torch_native --sampling-backend pytorch \
+    --disable-overlap-schedule --mem-fraction-static 0.1 --max-total-tokens 4096 --page-size 16
 }
 
 decode() {
@@ -38,15 +38,15 @@ decode() {
     --model-path /REPO/.venv-sglang/tiny-model --served-model-name tiny \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
-    --disaggregation-mode decode --disaggregation-transfer-backend nixl --device cpu \
-    --attention-backend torch_native --sampling-backend pytorch --disable-overlap-schedule \
-    --mem-fraction-static 0.1 --max-total-tokens 4096 --page-size 16 \
-    --disaggregation-decode-retraction-backup none
+    --disaggregation-mode decode --disaggregation-transfer-backend nixl \
+    --config "${RUN}/secrets/worker.yaml" --device cpu --attention-backend torch_native \
+    --sampling-backend pytorch --disable-overlap-schedule --mem-fraction-static 0.1 \
+    --max-total-tokens 4096 --page-size 16 --disaggregation-decode-retraction-backup none
 }
 
 frontend() {
   environment
-  exec /REPO/.venv-sglang/bin/python -m sglang_router.launch_router \
+  exec /REPO/.venv-sglang/bin/python -c 'import runpy,sys; key,name=sys.argv[1:3]; sys.argv[1:3]=["--api-key",open(key).read()]; runpy.run_module(name,run_name="__main__",alter_sys=True)' "${RUN}/secrets/worker-key" sglang_router.launch_router \
     --pd-disaggregation \
     --prefill "http://${PREFILL_0_ADDR}:${PREFILL_0_HTTP_PORT}" "${PREFILL_0_BOOTSTRAP_PORT}" \
     --decode "http://${DECODE_0_ADDR}:${DECODE_0_HTTP_PORT}" --host 127.0.0.1 \
