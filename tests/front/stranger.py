@@ -11,13 +11,14 @@ import json
 import socket
 import ssl
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 LIMIT = 2.0  # seconds
 
 
-def tell(address: str, port: int, method: str, path: str, key: str | None) -> str:
+def tell(address: str, port: int, method: str, path: str, key: str | None, limit: float = LIMIT) -> str:
     """The status, or how the door was shut."""
-    connection = http.client.HTTPConnection(address, port, timeout=LIMIT)
+    connection = http.client.HTTPConnection(address, port, timeout=limit)
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     try:
         connection.request(method, path, b"{}" if method == "POST" else None, headers)
@@ -60,12 +61,18 @@ def knock(address: str, port: int) -> str:
 
 def main() -> None:
     asked = json.load(sys.stdin)
-    found = []
-    for address, port, paths in asked["doors"]:
-        said: dict[str, list[str]] = {"/": [tell(address, port, "GET", "/", asked.get("key"))]}
-        for path in paths if said["/"][0].isdigit() else ():
-            said[path] = [tell(address, port, method, path, asked.get("key")) for method in ("GET", "POST")]
-        found.append(said)
+    key, limit = asked.get("key"), asked.get("limit", LIMIT)
+    with ThreadPoolExecutor(16) as threads:
+
+        def one(door: list, path: str, *methods: str) -> list[str]:
+            return [tell(door[0], door[1], method, path, key, limit) for method in methods]
+
+        first = list(threads.map(lambda door: one(door, "/", "GET"), asked["doors"]))
+        found = [{"/": said} for said in first]
+        every = [(n, d, p) for n, d in enumerate(asked["doors"]) for p in d[2] if first[n][0].isdigit()]
+        answers = threads.map(lambda x: one(x[1], x[2], "GET", "POST"), every)
+        for (n, _, path), said in zip(every, answers, strict=True):
+            found[n][path] = said
     print(json.dumps(found))
 
 

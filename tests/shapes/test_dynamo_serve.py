@@ -27,6 +27,7 @@ from launcher.plan.show import to_json
 from tests.local.run import Launcher as LocalLauncher
 from tests.local.run import Run as LocalRun
 from tests.local.run import wait_until
+from tests.local.test_doors import status
 from tests.slurm.cluster import Cluster
 from tests.slurm.deploy import CHAT, MODEL, ROOT, Launcher, check_nothing_left
 
@@ -125,6 +126,8 @@ def test_dynamo_032_on_this_machine(local: LocalLauncher, services: str) -> None
     path.write_text(config(security={"services": services}))
     run = local.start(config=path)
     assert "prefill-0 decode-0 word" in answer(run)
+    for path, key, expected in (("/v1/models", None, 401), ("/v1/models", run.key, 200), ("/metrics", run.key, 403)):
+        assert status(f"{run.url}{path}", key) == expected, path
     ranks = [p for p in local.processes(run.job) if "serve" in p.argv and "-f" in p.argv]
     told = {Path(p.argv[p.argv.index("-f") + 1]).stem: p.argv[p.argv.index("-f") + 4 :] for p in ranks}
     assert told == {

@@ -108,12 +108,13 @@ def test_what_a_stranger_is_told_at_every_door(run: Run, cluster: Cluster) -> No
 
 
 def stranger(
-    cluster: Cluster, node: str, doors: list[tuple[str, int, list[str]]], key: str | None = None
+    cluster: Cluster, node: str, doors: list[tuple[str, int, list[str]]], key: str | None = None, limit: float = 2
 ) -> list[dict[str, list[str]]]:
     """What a user who has nothing to do with the job is told, by path, of GET and POST (tests/front/stranger.py)."""
     text = (ROOT / "tests" / "front" / "stranger.py").read_text()
     words = [*STRANGER, "/usr/bin/python3", "-c", text]
-    done = cluster.run(words, node, cwd="/", input=json.dumps({"doors": doors, "key": key}), check=True, timeout=120)
+    done = cluster.run(words, node, cwd="/", input=json.dumps({"doors": doors, "key": key, "limit": limit}), check=True,
+                       timeout=400)  # fmt: skip
     found: list[dict[str, list[str]]] = json.loads(done.stdout)
     return found
 
