@@ -66,7 +66,7 @@ prefill() {
     --disaggregation-mode prefill --disaggregation-transfer-backend nixl \
     --disaggregation-bootstrap-port "${BOOTSTRAP_PORT}" --tp-size 1 --load-format dummy \
     --attention-backend triton --sampling-backend pytorch --grammar-backend none \
-    --disable-cuda-graph --page-size 16 --mem-fraction-static 0.5 --chunked-prefill-size 4096 \
+    --disable-cuda-graph --page-size 16 --mem-fraction-static 0.8 --chunked-prefill-size 4096 \
     --context-length 16384 --watchdog-timeout 1800 --max-total-tokens 131072
 }
 
@@ -79,7 +79,7 @@ decode() {
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" \
     --disaggregation-mode decode --disaggregation-transfer-backend nixl --tp-size 1 \
     --load-format dummy --attention-backend triton --sampling-backend pytorch --grammar-backend none \
-    --disable-cuda-graph --page-size 16 --mem-fraction-static 0.5 --chunked-prefill-size 4096 \
+    --disable-cuda-graph --page-size 16 --mem-fraction-static 0.8 --chunked-prefill-size 4096 \
     --context-length 16384 --watchdog-timeout 1800 --max-total-tokens 131072
 }
 
