@@ -44,7 +44,7 @@ CAUSES: tuple[Cause, ...] = (
     ),
     _cause(
         "missing program",
-        r"No module named '?(sglang|dynamo|nixl|deep_ep|deep_gemm)|(sglang|nats-server|etcd|python3?): "
+        r"(Error|python\d*): No module named '?\w|(sglang|nats-server|etcd|python3?): "
         r"(command )?not found|execve\(\): \S+: No such file|nvcc.*not found|CUDA_HOME environment variable is not set",
         "a program or Python module is not there where the worker runs",
         "check container.image, or `python` in the config; the image must hold SGLang, Dynamo, NIXL and nvcc",
@@ -97,7 +97,7 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "out of GPU memory",
         r"torch\.(cuda\.)?OutOfMemoryError|CUDA out of memory|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY|"
-        r"Not enough memory[.,;] ?Please try to increase --mem-fraction-static|"
+        r"Not enough memory[.,;] ?Please try to increase --mem-fraction-static|leave no GPU memory for the KV cache|"
         r"Capture cuda graph failed: .*out of memory",
         "the model, its KV cache or CUDA graphs do not fit into the GPU",
         "if activations or CUDA graphs ran out, lower mem-fraction-static, cuda-graph-max-bs or chunked-prefill-size; "
@@ -238,7 +238,15 @@ CAUSES: tuple[Cause, ...] = (
         "raise slurm.time; with slurm.signal: B:USR2@120 the job finishes its running requests before the limit",
     ),
     _cause("preempted", r"DUE TO PREEMPTION", "another job took the nodes", "use another partition or qos, or requeue"),
+    _cause(
+        "another error",
+        r"^[A-Za-z_][\w.]*(Error|Exception): \S",
+        "a process ended with an error that is in none of these rows",
+        "the line says what went wrong, the lines above it in that log say where",
+    ),
 )
+_SILENT_BESIDE = {"another error": {"scheduler crashed"}}
+"""A row that is not told where others are found; but for those, which say nothing of the reason."""
 
 
 @dataclass(frozen=True)
@@ -272,4 +280,5 @@ def explain(lines: Iterable[tuple[Path, int, str]]) -> list[Explained]:
         here = found.setdefault(cause.name, [])
         if len(here) < MOST_LINES and all(line != text for *_, text in here):
             here.append((path, number, line))
+    found = {name: here for name, here in found.items() if found.keys() - {name} <= _SILENT_BESIDE.get(name, set(found))}
     return [Explained(c, tuple(found[c.name]), counts[c.name]) for c in CAUSES if c.name in found]
