@@ -40,6 +40,8 @@ async def stop_all(
     _ask(frontends)
     if drain:
         await _until(front, drain, hurry)
+        if hurry.is_set():  # they were told to wait for their requests, and would go on with that
+            _kill(front)
     begin = loop.time()
 
     def left(share: float) -> float:
@@ -54,9 +56,7 @@ async def stop_all(
     if living := [s.name for s in everything if not s.ended.done()]:
         journal.say(f"did not end within {grace:g} s and is killed: {first_few(living)}")
     for _ in range(2):
-        for step in everything:
-            if not step.ended.done():
-                step.kill()
+        _kill(everything)
         await _until(everything, LAST)
 
 
@@ -68,6 +68,12 @@ def _ask(steps: Sequence[Step]) -> None:
     for step in steps:
         if not step.ended.done():
             step.stop()
+
+
+def _kill(steps: Sequence[Step]) -> None:
+    for step in steps:
+        if not step.ended.done():
+            step.kill()
 
 
 async def _until(steps: Sequence[Step], seconds: float, hurry: asyncio.Event | None = None) -> None:
