@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -56,14 +57,32 @@ def console_scripts(entry_points: str, folder: Path) -> None:
         script.chmod(0o755)
 
 
+def joined(folder: Path, kept: Path) -> list[Path]:
+    """The files whose last piece (NAME.I-of-N) is in the folder, whole; pieces are kept until then."""
+    whole = []
+    for piece in sorted(folder.glob("*-of-*")):
+        kept.mkdir(exist_ok=True)
+        shutil.copy(piece, kept)
+        name, _, number = piece.name.rpartition(".")
+        count = int(number.rpartition("-")[2])
+        pieces = [kept / f"{name}.{i}-of-{count}" for i in range(count)]
+        if all(p.exists() for p in pieces):
+            with (kept / name).open("wb") as target:
+                for p in pieces:
+                    target.write(p.read_bytes())
+                    p.unlink()
+            whole.append(kept / name)
+    return whole
+
+
 def main() -> None:
     folder, site = Path(sys.argv[1]), Path(sys.argv[2])
     site.mkdir(parents=True, exist_ok=True)
     wheels = sorted(folder.glob("*.whl"), key=lambda f: -f.stat().st_size)
     with ProcessPoolExecutor(min(32, os.cpu_count() or 1)) as pool:
         list(pool.map(wheel, wheels, [site] * len(wheels)))
-    for archive in folder.glob("*.tar.xz"):
-        subprocess.run(["tar", "xJf", archive, "-C", site], check=True)
+    for archive in [*folder.glob("*.tar.xz"), *joined(folder, site.with_name(f"{site.name}-pieces"))]:
+        subprocess.run(["tar", "-x", "-I", "xz -T0", "-f", archive, "-C", site], check=True)
     for package in folder.glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, "/opt/deb"], check=True)
     print(f"{len(wheels)} wheels unpacked into {site}")
