@@ -280,5 +280,5 @@ def explain(lines: Iterable[tuple[Path, int, str]]) -> list[Explained]:
         here = found.setdefault(cause.name, [])
         if len(here) < MOST_LINES and all(line != text for *_, text in here):
             here.append((path, number, line))
-    found = {name: here for name, here in found.items() if found.keys() - {name} <= _SILENT_BESIDE.get(name, set(found))}
-    return [Explained(c, tuple(found[c.name]), counts[c.name]) for c in CAUSES if c.name in found]
+    told = {name for name in found if found.keys() - {name} <= _SILENT_BESIDE.get(name, set(found))}
+    return [Explained(c, tuple(found[c.name]), counts[c.name]) for c in CAUSES if c.name in told]
