@@ -26,6 +26,31 @@ PAIRS = (
     ("1.6", "0.5.21", "1.5.0"),
 )
 
+# When the wheel of a release was built (dates of the files in it): an image of a later day has at least that.
+BUILT = (
+    ("0.5.3", "20251006"),
+    ("0.5.5.post2", "20251112"),
+    ("0.5.7", "20260101"),
+    ("0.5.8", "20260123"),
+    ("0.5.8.post1", "20260205"),
+    ("0.5.9", "20260223"),
+    ("0.5.10", "20260405"),
+    ("0.5.11", "20260507"),
+    ("0.5.12", "20260516"),
+    ("0.5.13", "20260611"),
+    ("0.5.14", "20260626"),
+    ("0.5.15", "20260710"),
+    ("0.5.16", "20260725"),
+    ("0.5.17", "20260808"),
+    ("0.5.18", "20260821"),
+    ("0.5.19", "20260904"),
+    ("0.5.20", "20260918"),
+    ("0.5.21", "20261001"),
+    ("0.5.22", "20261015"),
+    ("0.5.23", "20261030"),
+)
+
+_DAY = re.compile(r"(?:nightly|dev)[\w.-]*?(?<!\d)(202[5-9][01]\d[0-3]\d)(?!\d)")
 _VERSION = re.compile(r"(?<![\d.])v?(\d{1,2}\.\d{1,2}\.\d{1,2}(?:\.?(?:post|rc)\d+)?)(?![\d]|\.\d)")
 
 
@@ -56,12 +81,18 @@ def dynamo_of(sglang: str) -> str:
 
 
 def of_image(image: str) -> Versions:
-    """What an image's name tells: lmsysorg/sglang:v0.5.16-cu130, ai-dynamo/sglang-runtime:1.4.2, x-v0.5.8.sqsh."""
+    """What an image's name tells: lmsysorg/sglang:v0.5.16-cu130, ai-dynamo/sglang-runtime:1.4.2, x-v0.5.8.sqsh.
+
+    A nightly one is the release before its day and some more: sglang:nightly-dev-20260707 is 0.5.14+nightly.20260707.
+    """
     name = image.lower()
     found = [m[1] for m in _VERSION.finditer(name)]
     dynamos = [v for v in found if _is_dynamo(v, name)]
     sglangs = [v for v in found if v not in dynamos and order(v)[:2] in ((0, 4), (0, 5))]
     dynamo = dynamos[0] if dynamos else ""
+    day = _DAY.search(name) if not found and "sglang" in name else None
+    before = [release for release, built in BUILT if day and built < day[1]]
+    sglangs += [f"{release}+nightly.{day[1]}" for release in before[-1:] if day]
     return Versions(sglangs[0] if sglangs else sglang_of(dynamo) if dynamo else "", dynamo)
 
 

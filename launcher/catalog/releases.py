@@ -153,16 +153,20 @@ def history(name: str) -> list[str]:
     return SGLANG.history(name)
 
 
+_NIGHTLY = 40  # after every post-release, and still nearer to its own release than to the next
+
+
 def order(version: str) -> tuple[int, int, int, int, int]:
-    """A version's place: release, then pre-release, release and post-release."""
+    """A version's place: release, then pre-release, release and post-release, then the nightly builds after it."""
     found = re.match(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?(.*)", version.strip())
     if not found:
         raise CatalogError(f"{version!r} is not a version, such as 0.5.23")
     major, minor, patch = (int(n or 0) for n in found.groups()[:3])
-    rest = found.group(4).split("+")[0]
+    rest, _, local = found.group(4).partition("+")
     post = re.search(r"post(\d+)", rest)
     pre = re.search(r"(?:rc|a|b|dev)(\d*)", rest)
-    return (major, minor, patch, -1 if pre and not post else 0, int(post.group(1)) if post else 0)
+    later = _NIGHTLY if local.startswith("nightly") else 0
+    return (major, minor, patch, -1 if pre and not post else 0, (int(post.group(1)) if post else 0) + later)
 
 
 def nearest_version(version: str) -> str:

@@ -209,21 +209,16 @@ def parsers(x: Facts) -> Iterator[Finding]:
             yield x.at("error", message, role, "tool-call-parser")
 
 
-def router_events(x: Facts) -> Iterator[Finding]:
-    """KV-aware routing goes by what workers tell of their caches; without events, by what was sent where alone."""
-    args = x.config.frontend.args
-    silent = args.get("router-kv-events") is False or {"no-router-kv-events", "no-kv-events"} & set(args)
-    if x.config.engine != "dynamo" or x.config.frontend.router_mode != "kv" or silent:
-        return
+def event_ports(x: Facts) -> Iterator[Finding]:
+    """Workers that share a node cannot publish their events at one port."""
+    heads = [g.nodes[0] for g in x.plan.groups] if x.plan else []
     for role in x.config.roles:
-        told = x.value(role, "kv-events-config") or x.on(role, "disable-radix-cache")
-        if role != "decode" and not told:
+        given = x.value(role, "kv-events-config")
+        if isinstance(given, dict) and "endpoint" in given and len(set(heads)) < len(heads):
             message = (
-                "kv goes by events that the workers do not send: give them kv-events-config: {publisher: zmq, topic: "
-                'kv-events, endpoint: "tcp://*:5557"}, or the frontend args: {no-router-kv-events: true}'
+                "workers share a node, and one endpoint: leave the endpoint out, and each worker gets its own port"
             )
-            yield Finding("warning", x.source.problem(message, "frontend", "router_mode"))
-            return
+            yield x.at("warning", message, role, "kv-events-config")
 
 
 # SGLang 0.5.23, srt/configs/moe_model_registry.py
@@ -253,6 +248,6 @@ def idle(x: Facts) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Check, ...] = (
-    idle, deepep_v2, router_events, equal_tp, prediction, same_on_both, expert_parallelism, redundant_experts,
+    idle, deepep_v2, event_ports, equal_tp, prediction, same_on_both, expert_parallelism, redundant_experts,
     deepep_mode, dispatch_tokens, dp_attention, chunked_prefill, fractions, parsers,
 )  # fmt: skip

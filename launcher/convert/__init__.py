@@ -35,7 +35,7 @@ from launcher.convert.kinds import kind_of
 from launcher.convert.layout import Shape, fit
 from launcher.convert.ledger import Ledger, Note
 from launcher.convert.reader import read, read_text
-from launcher.convert.recipe import convert_recipe, image_version
+from launcher.convert.recipe import convert_recipe, image_version, knows_its_flags
 from launcher.convert.service import convert_service
 from launcher.convert.tree import Comment, Item, Section, spoken
 from launcher.convert.variants import choose, first_of_sweep, has_variants, selected, variants
@@ -127,9 +127,12 @@ def convert_text(
     else:
         what, part, head, title = _recipe(root, source, variant, ledger)
         part = resolved(part, names or {})
-        chosen = sglang or image_version(part) or SGLANG
+        told = sglang or image_version(part)
+        chosen = told or knows_its_flags(part, SGLANG)
         catalog = _catalog(chosen)
         draft, shapes = convert_recipe(part, title, catalog, ledger)
+        if not told and draft.engine != "mocker":
+            ledger.to_set(f"sglang_version: nothing says which SGLang the image holds; {chosen} is written")
     ledger.settle(root)
     _image_version(draft, catalog, ledger)
     return _planned(draft, shapes, catalog, chosen, source, what, part, head, ledger)

@@ -94,6 +94,8 @@ def _fate(item: Item, args: Mapping[str, Any], catalog: Catalog) -> Fate:
         reason = "not the name of a flag"
     elif value is None:
         reason = "it has no value"
+    elif value == "auto" and dashed(item.key).endswith("-endpoint"):
+        reason = "srtctl gives out its port; sgl-launch has none for it"
     return Fate([], reason) if reason else today(item.key, value, catalog, args)
 
 

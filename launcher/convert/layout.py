@@ -71,10 +71,12 @@ def fit(draft: Draft, shapes: Sequence[Shape]) -> tuple[Draft, list[str]]:
                 f"{draft.gpus_per_node}: so many GPUs of a node are used, and the workers stay "
                 "on the nodes that the source gives them"
             ]
-    plan = _plan(draft)
+    plan = _plan(replace(draft, frontend=[i for i in draft.frontend if i.key != "replicas"]))
     if isinstance(plan, list):
         return draft, []  # the config's own problems say why
-    return draft, _differences(wanted, _layout(plan))
+    most = plan.nodes
+    front = [replace(i, value=min(i.value, most)) if i.key == "replicas" else i for i in draft.frontend]
+    return replace(draft, frontend=front), _differences(wanted, _layout(plan))
 
 
 def _with_own_nodes(draft: Draft, shapes: Sequence[Shape]) -> Draft:

@@ -26,8 +26,7 @@ DROPPED: dict[tuple[str, ...], str] = {
     },
     **{("resources", f"gpus_per_{w}"): _NO_WORKERS for w in ("prefill", "decode", "agg")},
     ("backend", "gpu_type"): "a label; slurm.partition or slurm.constraint chooses the GPUs",
-    ("backend", "kv_events_config"): "events for the router need a port for each worker; "
-    "without them router_mode kv goes by what it routed",
+    ("backend", "kv_events_config"): "the mocker publishes by itself",
     ("backend", "mooncake_kv_store"): "sgl-launch starts no Mooncake store",
     ("backend", "sglang_config"): _NO_WORKERS,
     ("backend", "mocker_config"): _NO_WORKERS,

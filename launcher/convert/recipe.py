@@ -9,7 +9,9 @@ from dataclasses import replace
 from launcher.base.counting import counted
 from launcher.base.errors import InputError, Problem
 from launcher.catalog.catalog import Catalog
+from launcher.catalog.given import dashed
 from launcher.catalog.pairs import of_image, sglang_of
+from launcher.catalog.releases import history, order
 from launcher.convert import dynamo, mocker, site
 from launcher.convert.draft import (
     Draft,
@@ -21,11 +23,12 @@ from launcher.convert.draft import (
     section_of,
     whole,
 )
+from launcher.convert.events import events
 from launcher.convert.flags import RoleFlags, convert_flags
 from launcher.convert.layout import Shape
 from launcher.convert.ledger import Ledger
 from launcher.convert.reasons import explain
-from launcher.convert.schema2 import lowered
+from launcher.convert.schema2 import ROLES, lowered
 from launcher.convert.service import bootstrap_port
 from launcher.convert.tree import Item, Section, leaves
 from launcher.engines.base import OWNED_FLAGS
@@ -44,6 +47,7 @@ def convert_recipe(recipe: Section, name: str, catalog: Catalog, ledger: Ledger)
     _comments(recipe, draft)
     problems: list[Problem] = []
     shapes: list[Shape] = []
+    draft.env = env_section(section_of(recipe.get("environment")), ledger)
 
     def roles() -> None:
         shapes.extend(_roles(recipe, kind, draft, catalog, ledger))
@@ -55,6 +59,7 @@ def convert_recipe(recipe: Section, name: str, catalog: Catalog, ledger: Ledger)
         lambda: site.slurm(recipe, draft, ledger),
         lambda: site.frontend(recipe, draft, ledger),
         lambda: site.frontends(recipe, draft, shapes, ledger),
+        lambda: events(recipe, draft, ledger),
         lambda: dynamo.dynamo(recipe, draft, ledger),
         lambda: site.services(recipe, draft, ledger),
         lambda: site.timeouts(recipe, draft, ledger),
@@ -66,8 +71,6 @@ def convert_recipe(recipe: Section, name: str, catalog: Catalog, ledger: Ledger)
             problems += e.problems
     if problems:
         raise InputError(*problems)
-    environment = recipe.get("environment")
-    draft.env = env_section(section_of(environment), ledger)
     explain(recipe, ledger)
     return draft, shapes
 
@@ -82,6 +85,14 @@ def image_version(recipe: Section) -> str:
     named = of_image(str(image.value)).sglang if image is not None else ""
     installed = recipe.get("dynamo", "version") or recipe.get("dynamo", "source", "pypi")
     return named or (sglang_of(str(installed.value)) if installed is not None else "")
+
+
+def knows_its_flags(recipe: Section, version: str) -> str:
+    """`version`, or the first one after it that knows all of the recipe's flags that are newer."""
+    roles = [item for name in ROLES if (item := recipe.get("roles", name, "args"))]
+    roles += section_of(recipe.get("backend", "sglang_config")).items
+    names = {dashed(flag.key) for role in roles if isinstance(role.value, Section) for flag in role.value.items}
+    return max([version, *(known[0] for name in names if (known := history(name)))], key=order)
 
 
 def _backend(recipe: Section) -> str:
@@ -142,7 +153,7 @@ def _roles(recipe: Section, kind: str, draft: Draft, catalog: Catalog, ledger: L
     others: list[Item] = []  # mocker flags of a role that SGLang has no name for
     for name in names:
         shape, workers = _shape(name, recipe, draft.gpus_per_node, shapes, ledger)
-        item = section_of(config).get(name)
+        item = section_of(config).get(name) or _first_of(section_of(config).get(f"{name}_groups"), ledger)
         if kind == "mocker":
             flags = mocker.role_flags(section_of(item), shape, ledger, others)
         else:
@@ -150,7 +161,7 @@ def _roles(recipe: Section, kind: str, draft: Draft, catalog: Catalog, ledger: L
         if item is not None and not section_of(item).items:
             ledger.use(item)
         environment = backend.get(f"{name}_environment")
-        env = env_section(section_of(environment), ledger)
+        env = env_section(_beside(section_of(environment), draft.env, ledger), ledger)
         if environment is not None and not section_of(environment).items:
             ledger.use(environment)
         draft.roles[name] = DraftRole(
@@ -172,6 +183,31 @@ def _roles(recipe: Section, kind: str, draft: Draft, catalog: Catalog, ledger: L
     return shapes
 
 
+def _beside(environment: Section, common: Section, ledger: Ledger) -> Section:
+    """A role's variables without those that `environment` sets too: srtctl lets the latter count."""
+    for item in environment.items:
+        other = common.get(item.key)
+        if other is not None and str(other.value) != str(item.value):
+            ledger.drop(item, "environment sets it for all, and that counts in srtctl too")
+    return replace(environment, items=tuple(i for i in environment.items if common.get(i.key) is None))
+
+
+def _first_of(groups: Item | None, ledger: Ledger) -> Item | None:
+    """The flags of the first worker, where the source has a list of them, one for each worker of the role."""
+    if groups is None:
+        return None
+    first, *rest = groups.value if isinstance(groups.value, list) and groups.value else [None]
+    if not isinstance(first, dict):
+        raise InputError(problem("must be a list of mappings, one for each worker", groups))
+    if any(other != first for other in rest):
+        ledger.warn("its workers differ; here all of a role have the same flags: the first one's are written", groups)
+    for number, other in enumerate(rest, 1):
+        there = Item(f"[{number}]", other, (*groups.path, number), groups.place)
+        ledger.drop(there, "flags of this worker alone; the first one's are written")
+    items = (Item(str(k), v, (*groups.path, 0, str(k)), groups.place) for k, v in first.items())
+    return replace(groups, value=Section(tuple(items)), path=(*groups.path, 0))
+
+
 def _role_names(recipe: Section) -> list[str]:
     resources = section_of(recipe.get("resources"))
 
@@ -184,7 +220,7 @@ def _role_names(recipe: Section) -> list[str]:
     if has("aggregated"):
         return ["aggregated"]
     configs = [section_of(recipe.get("backend", f"{kind}_config")) for kind in ("sglang", "mocker")]
-    given = [i.key for c in configs for i in c.items]
+    given = [i.key.removesuffix("_groups") for c in configs for i in c.items]
     if "prefill" in given or "decode" in given:
         return ["prefill", "decode"]
     if "aggregated" in given:

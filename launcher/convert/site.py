@@ -36,10 +36,8 @@ def model(recipe: Section, kind: str, draft: Draft, ledger: Ledger) -> None:
         mounts = [f"{text.rstrip('/') or '/'}:/model"]
     else:
         shown, default = text, ""
-        ledger.to_set(
-            f"{text} is a name from srtslurm.yaml; write the model's folder as the workers see it, and its mount",
-            path,
-        )
+        what = "is filled in when srtctl runs" if "$" in text else "is a name from srtslurm.yaml"
+        ledger.to_set(f"{text} {what}; write the model's folder as the workers see it, and its mount", path)
     draft.model.insert(0, entry("path", shown, path))
     if default and "served_name" not in served:
         draft.model.append(Item("served_name", default))

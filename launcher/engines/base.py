@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from launcher.base.errors import Problem
 from launcher.base.portnames import Offset
-from launcher.base.words import Ref, Word, names
+from launcher.base.words import Joined, Ref, Word, names
 from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.front.owned import OWNED_FRONTEND_ENV, OWNED_FRONTEND_FLAGS, OWNED_SERVER_FLAGS
@@ -165,7 +165,8 @@ def flag_words(flags: Mapping[str, Any]) -> tuple[Word, ...]:
         if isinstance(value, dict):
             words.append(json.dumps(value, sort_keys=True))
         elif value is not True:
-            words += [v if isinstance(v, Ref) else str(v) for v in (value if isinstance(value, list) else [value])]
+            values = value if isinstance(value, list) else [value]
+            words += [v if isinstance(v, (Ref, Joined)) else str(v) for v in values]
     return tuple(words)
 
 

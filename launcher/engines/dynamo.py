@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from launcher.base.errors import Problem
 from launcher.base.words import Ref, Word
+from launcher.catalog.events import with_events
 from launcher.config import Config, Source
 from launcher.config.schema import Role
 from launcher.engines import services
@@ -23,7 +24,8 @@ class DynamoEngine:
 
     def worker(self, context: Context, role_name: str, role: Role) -> Command:
         config = context.config
-        flags = flag_words({**server_flags(config, role_name, role), **role.args})
+        args = with_events(config.engine, role_name, role.args, config.frontend)
+        flags = flag_words({**server_flags(config, role_name, role), **args})
         return Command(python(config, "-m", "dynamo.sglang", *flags), {**worker_env(config), **role.env}, part=PART)
 
     def services(self, context: Context) -> dict[str, Command]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from launcher.base.portnames import GROUP, SERVICES, Offset
+from launcher.catalog.events import events_offset
 from launcher.config import Config
 
 _GATE = 6
@@ -55,4 +56,5 @@ def group_ports(config: Config, role: str, slot: int, bootstrap_turn: int) -> di
         del ports["bootstrap"]
     elif config.ports.bootstrap != "auto":
         ports["bootstrap"] = Offset(base + GROUP["bootstrap"], config.ports.bootstrap + bootstrap_turn)
-    return ports
+    events = events_offset(config.engine, role, config.roles[role].args, config.frontend, slot, base)
+    return ports | ({"kv_events": _port(config, events)} if events is not None else {})

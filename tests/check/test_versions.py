@@ -37,7 +37,8 @@ def say(text: str) -> list[str]:
         ("/images/lmsysorg+sglang+v0.5.18-cu130.sqsh", "0.5.18", ""),
         ("dynamo-sglang-0.5.16.sqsh", "0.5.16", ""),
         ("acme/ai-dynamo-1.6.1-sglang-0.5.21:latest", "0.5.21", "1.6.1"),
-        ("lmsysorg/sglang:nightly-dev-cu13-20260710-cfc66e05", "", ""),
+        ("lmsysorg/sglang:nightly-dev-cu13-20260710-cfc66e05", "0.5.14+nightly.20260710", ""),
+        ("lmsysorg/sglang:nightly-dev-cu13", "", ""),
         ("ubuntu:22.04", "", ""),
         ("x:12.0.5.81", "", ""),
     ],
@@ -104,11 +105,12 @@ def test_the_routers_of_engine_sglang() -> None:
     assert say(text.replace("ROUTER", "smg")) == []
 
 
-def test_kv_routing_without_events() -> None:
-    text = "dynamo_version: 1.4.2\naggregated: {args: ARGS}\nfrontend: {router_mode: kv}\n"
-    assert "events that the workers do not send" in say(text.replace("ARGS", "{}"))[0]
-    events = "{kv-events-config: {publisher: zmq, topic: kv-events, endpoint: 'tcp://*:5557'}}"
-    assert say(text.replace("ARGS", events)) == []
+def test_two_workers_of_a_node_publish_at_one_endpoint() -> None:
+    text = "dynamo_version: 1.4.2\naggregated: {workers: WORKERS, args: {kv-events-config: EVENTS}}\n"
+    events = "{publisher: zmq, topic: kv-events, endpoint: 'tcp://*:5557'}"
+    assert "each worker gets its own" in say(text.replace("WORKERS", "2").replace("EVENTS", events))[0]
+    assert say(text.replace("WORKERS", "1").replace("EVENTS", events)) == []
+    assert say(text.replace("WORKERS", "2").replace("EVENTS", "{publisher: zmq}")) == []
 
 
 def test_prediction_needs_layers_for_it() -> None:

@@ -66,7 +66,8 @@ aggregated() {
     --model-path /REPO/configs/tiny-model --served-model-name tiny \
     --dist-init-addr "${HEAD_ADDR}:${DIST_INIT_PORT}" --nnodes "${NNODES}" --node-rank "${RANK}" \
     --host "${NODE_ADDR}" --port "${HTTP_PORT}" --nccl-port "${NCCL_PORT}" --tp-size 16 \
-    --page-size 16
+    --page-size 16 \
+    --kv-events-config '{"endpoint": "tcp://*:'"${KV_EVENTS_PORT}"'", "publisher": "zmq", "topic": "kv-events"}'
 }
 
 frontend() {

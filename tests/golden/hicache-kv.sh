@@ -76,7 +76,7 @@ prefill() {
     --watchdog-timeout 3600 --dyn-tool-call-parser deepseek_v3_2 \
     --dyn-reasoning-parser deepseek_v3_2 --enable-hierarchical-cache --hicache-ratio 2 \
     --hicache-write-policy write_through \
-    --kv-events-config '{"endpoint": "tcp://*:5557", "publisher": "zmq", "topic": "kv-events"}'
+    --kv-events-config '{"endpoint": "tcp://*:'"${KV_EVENTS_PORT}"'", "publisher": "zmq", "topic": "kv-events"}'
 }
 
 decode() {
