@@ -27,6 +27,13 @@ class _Router(Protocol):
     def args(self) -> Mapping[str, Any]: ...
 
 
+class _Config(Protocol):
+    @property
+    def engine(self) -> str: ...
+    @property
+    def frontend(self) -> _Router: ...
+
+
 def goes_by_events(router: _Router) -> bool:
     """Whether Dynamo's frontend routes by what workers tell."""
     args = router.args
@@ -34,29 +41,29 @@ def goes_by_events(router: _Router) -> bool:
     return router.router_mode == "kv" and not off
 
 
-def events_of(engine: str, role: str, args: Mapping[str, Any], router: _Router) -> dict[str, Any] | None:
+def events_of(config: _Config, role: str, args: Mapping[str, Any]) -> dict[str, Any] | None:
     """The flag's value where its endpoint is still to be given out; None where there is none, or the config says all.
 
     Decode workers tell nothing unless the config says so: their caches have no part in routing.
     """
     given = args.get(FLAG)
-    if given is None and goes_by_events(router) and role != "decode" and not args.get("disable-radix-cache"):
+    if given is None and goes_by_events(config.frontend) and role != "decode" and not args.get("disable-radix-cache"):
         given = DEFAULT
-    if engine != "dynamo" or not isinstance(given, Mapping) or "endpoint" in given or given.get("publisher") == "null":
+    if config.engine != "dynamo" or not isinstance(given, Mapping) or "endpoint" in given:
         return None
     return {**DEFAULT, **given}
 
 
-def events_offset(engine: str, role: str, args: Mapping[str, Any], router: _Router, slot: int, base: int) -> int | None:
+def events_offset(config: _Config, role: str, args: Mapping[str, Any], slot: int, base: int) -> int | None:
     """The port's offset in the job's block, for the worker of a node's `slot` whose ports begin at `base`."""
-    if events_of(engine, role, args, router) is None:
+    if events_of(config, role, args) is None:
         return None
     return base + _IN_GROUP if Flags(args).attention_groups == 1 else _OF_SEVERAL + _STEP * slot
 
 
-def with_events(engine: str, role: str, args: Mapping[str, Any], router: _Router) -> dict[str, Any]:
+def with_events(config: _Config, role: str, args: Mapping[str, Any]) -> dict[str, Any]:
     """The worker's flags, this one with its endpoint."""
-    found = events_of(engine, role, args, router)
+    found = events_of(config, role, args)
     if found is None:
         return dict(args)
     rest = json.dumps(found, sort_keys=True)[1:]

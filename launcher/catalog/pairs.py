@@ -70,6 +70,12 @@ def sglang_of(dynamo: str) -> str:
     return next((sglang for own, sglang, _ in PAIRS if order(own)[:2] == minor), "")
 
 
+def nixl_of(dynamo: str) -> str:
+    """The NIXL beside a Dynamo's SGLang; empty as for sglang_of."""
+    made_for = sglang_of(dynamo)
+    return next((nixl for own, sglang, nixl in reversed(PAIRS) if made_for and sglang == made_for), "")
+
+
 def dynamo_of(sglang: str) -> str:
     """The Dynamo that is likely beside an SGLang, by its first two numbers: the last that was made for it, or for one
     before it."""

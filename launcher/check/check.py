@@ -16,6 +16,7 @@ from launcher.check import cross, place, site
 from launcher.check.facts import Facts
 from launcher.check.findings import Finding, errors, in_order
 from launcher.check.flags import Judge, flag_findings, given_versions, sglang_judge, version_findings
+from launcher.check.image import ask
 from launcher.check.model import read_model
 from launcher.check.slurm import share_note, test_only
 from launcher.config import Config, Source
@@ -51,11 +52,13 @@ def check_config(
     version: str | None = None,
     ask_slurm: bool = True,
     look: bool = True,
+    ask_image: bool = False,
 ) -> Checked:
     """Check a config against `catalog`, or that of SGLang `version`, or that of its sglang_version. `look`: say what
-    there is here for what is to be set, which may take some seconds.
+    there is here for what is to be set, which may take some seconds. `ask_image`: run the container's image, once.
 
-    Raises InputError only for what leaves nothing to check: no such file, text that is not YAML.
+    Raises InputError only for what leaves nothing to check: no such file, text that is not YAML, an image that does
+    not run.
     """
     data, source = merged_layers(name, sets)
     config, found = tolerant(data, source)
@@ -66,6 +69,9 @@ def check_config(
         config = resolve(config, source)
     except InputError as e:
         found += errors(e.problems)
+    if ask_image:
+        held = ask(config)
+        notes.append(f"{held.image} holds {held}; kept under {held.digest[:26]}")
     judge = Judge((catalog,)) if catalog else None
     if judge is None:
         judge, said = sglang_judge(config, source, version)

@@ -24,6 +24,7 @@ from launcher.catalog.releases import (
     order,
 )  # fmt: skip
 from launcher.check.findings import Finding, Level
+from launcher.check.image import known
 from launcher.config import Config, Source
 
 # what a neighbour of a version without a catalogue knows as well
@@ -57,8 +58,9 @@ class Given(NamedTuple):
 
 
 def given_versions(config: Config) -> Given:
-    """What the config says, else what its image's name says, else what goes with the other of the two."""
-    image = pairs.of_image(config.container.image or "")
+    """What the config says, else what its image was found to hold, else what the image's name says, else what goes with
+    the other of the two."""
+    image = known(config) or pairs.of_image(config.container.image or "")
     sglang, dynamo = config.sglang_version or image.sglang, config.dynamo_version or image.dynamo
     if not dynamo and config.engine == "mocker" and not config.python:
         try:
@@ -102,20 +104,31 @@ def sglang_judge(config: Config, source: Source, version: str | None) -> tuple[J
 
 
 def version_findings(config: Config, source: Source) -> Iterator[Finding]:
-    """Where what the config says differs from what its image's name says, or from what goes together."""
-    image = pairs.of_image(config.container.image or "")
-    for key, said, told in (
-        ("sglang_version", config.sglang_version, image.sglang if not image.dynamo else ""),
-        ("dynamo_version", config.dynamo_version, image.dynamo),
+    """Where what the config says differs from what its image holds or its name says, or from what goes together."""
+    held, named = known(config), pairs.of_image(config.container.image or "")
+    shown = f"the image holds {{}} (asked on {held.asked})" if held else "the image's name says {}"
+    told = held or named._replace(sglang="" if named.dynamo else named.sglang)
+    for key, said, there in (
+        ("sglang_version", config.sglang_version, told.sglang),
+        ("dynamo_version", config.dynamo_version, told.dynamo),
     ):
-        if said and told and said.removeprefix("v") != told:
-            message = f"is {said}, but the image's name says {told} ({config.container.image})"
+        if said and there and said.removeprefix("v") != there:
+            message = f"is {said}, but {shown.format(there)} ({config.container.image})"
             yield Finding("warning", source.problem(message, key))
-    if config.engine == "dynamo" and config.dynamo_version and config.sglang_version:
-        made_for = pairs.sglang_of(config.dynamo_version)
-        if made_for and order(made_for)[:3] != order(config.sglang_version)[:3]:
-            message = f"Dynamo {config.dynamo_version} is made for SGLang {made_for}, not {config.sglang_version}"
-            yield Finding("warning", source.problem(message, "dynamo_version"))
+    if config.engine != "dynamo":
+        return
+    sglang, dynamo = config.sglang_version or told.sglang, config.dynamo_version or told.dynamo
+    made_for = pairs.sglang_of(dynamo)
+    where = ("dynamo_version",) if config.dynamo_version else ("container", "image")
+    if sglang and made_for and order(made_for)[:3] != order(sglang)[:3]:
+        other = pairs.dynamo_of(sglang)
+        better = f"; Dynamo {other} goes with that" if other and pairs.sglang_of(other) == sglang else ""
+        message = f"Dynamo {dynamo} is made for SGLang {made_for}, not {sglang}{better}"
+        yield Finding("warning", source.problem(message, *where))
+    nixl = pairs.nixl_of(dynamo)
+    if held and held.nixl and nixl and order(nixl)[:2] != order(held.nixl)[:2]:
+        message = f"Dynamo {dynamo} goes with NIXL {nixl}; the image holds {held.nixl}"
+        yield Finding("warning", source.problem(message, "container", "image"))
 
 
 def flag_findings(config: Config, source: Source, sglang: Judge) -> Iterator[Finding]:

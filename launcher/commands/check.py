@@ -21,6 +21,7 @@ from launcher.plan.model import Cluster
     metavar="[PYTHON]",
     help="Check the flags against the SGLang that this Python has (python3 if not given).",
 )
+@click.option("--image", is_flag=True, help="Run the container's image once, to learn the versions in it.")
 @click.option("--no-slurm", is_flag=True, help="Do not ask sbatch --test-only.")
 @json_option
 def command(
@@ -29,6 +30,7 @@ def command(
     cluster: Cluster,
     version: str | None,
     installed: str | None,
+    image: bool,
     no_slurm: bool,
     as_json: bool,
 ) -> None:
@@ -44,7 +46,7 @@ def command(
         raise click.UsageError("give --sglang or --installed, not both")
     with as_input_error(CatalogError):
         catalog = installed_catalog(installed) if installed else None
-    checked = check_config(config, sets, cluster, catalog, version, ask_slurm=not no_slurm)
+    checked = check_config(config, sets, cluster, catalog, version, ask_slurm=not no_slurm, ask_image=image)
     if as_json:
         found = {
             "config": config,

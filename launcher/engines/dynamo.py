@@ -24,8 +24,7 @@ class DynamoEngine:
 
     def worker(self, context: Context, role_name: str, role: Role) -> Command:
         config = context.config
-        args = with_events(config.engine, role_name, role.args, config.frontend)
-        flags = flag_words({**server_flags(config, role_name, role), **args})
+        flags = flag_words({**server_flags(config, role_name, role), **with_events(config, role_name, role.args)})
         return Command(python(config, "-m", "dynamo.sglang", *flags), {**worker_env(config), **role.env}, part=PART)
 
     def services(self, context: Context) -> dict[str, Command]:

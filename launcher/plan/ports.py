@@ -56,5 +56,5 @@ def group_ports(config: Config, role: str, slot: int, bootstrap_turn: int) -> di
         del ports["bootstrap"]
     elif config.ports.bootstrap != "auto":
         ports["bootstrap"] = Offset(base + GROUP["bootstrap"], config.ports.bootstrap + bootstrap_turn)
-    events = events_offset(config.engine, role, config.roles[role].args, config.frontend, slot, base)
+    events = events_offset(config, role, config.roles[role].args, slot, base)
     return ports | ({"kv_events": _port(config, events)} if events is not None else {})
