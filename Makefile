@@ -3,6 +3,7 @@
 # make test    everything that CI runs; PARTS="lint tests" for some of it (tools/parts.py)
 # make lint    ruff, mypy, the layers of packages, the size of each part
 # make drills  every drill: faults of all kinds on a real Slurm cluster, with a table (make test runs a dozen of them)
+# make drills-newest  the dozen drills of make test, with Dynamo 1.6.1; ALL=1 runs every drill
 # make stranger  what another user of the cluster is told at every port of a deployment; with .venv-sglang (make
 #                sglang-cpu) of real SGLang too
 # make soak    an hour of faults under load, and what grows; make double-faults    200 rounds of two faults at once
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 LATEST := .venv-latest
 UNIT := tests/unit tests/convert tests/catalog tests/check tests/kernels
 
-.PHONY: stranger bench-points dashboard demo-newest soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep services golden clean
+.PHONY: drills-newest stranger bench-points dashboard demo-newest soak double-faults sglang-cpu dynamo-serve setup packages lock demo test drills test-latest lint bench bench-sweep services golden clean
 
 setup: $(VENV)/.ready
 
@@ -72,6 +73,11 @@ test: setup
 drills: setup
 	@tests/install.sh
 	$(BIN)/pytest --durations=25 --reruns 2 --all-drills tests/faults
+
+drills-newest: .venv-dynamo-161/.ready
+	@tests/install.sh
+	.venv-dynamo-161/bin/python -m pip install --quiet --editable '.[test]'
+	.venv-dynamo-161/bin/pytest --durations=25 --reruns 2 $(if $(ALL),--all-drills) tests/faults
 
 lint: setup
 	@$(BIN)/python tools/parts.py lint

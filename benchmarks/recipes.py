@@ -31,7 +31,7 @@ from click.testing import CliRunner  # noqa: E402
 from make_catalog import fetch_wheel  # noqa: E402
 
 from launcher.catalog.catalog import load  # noqa: E402
-from launcher.catalog.releases import CatalogError, versions  # noqa: E402
+from launcher.catalog.releases import CatalogError, nearest_version, versions  # noqa: E402
 from launcher.commands.convert import command  # noqa: E402
 from launcher.engines.base import flag_words  # noqa: E402
 
@@ -64,6 +64,12 @@ def convert(recipe: Path, release: str | None, folder: Path) -> list[dict[str, A
     return [one for one in found if isinstance(one, dict)]
 
 
+def release_of(config: dict[str, Any]) -> str:
+    """The release that a config's flags are for; of a nightly image the one before its day."""
+    version = str(config.get("sglang_version") or "")
+    return nearest_version(version) if version else ""
+
+
 def roles(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for role in ROLES:
         args = (config.get(role) or {}).get("args")
@@ -72,10 +78,14 @@ def roles(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def written(content: Any) -> Iterator[dict[str, Any]]:
-    """The mappings of flags in a recipe as it was written: those under sglang_config, and roles' args."""
+    """The mappings of flags in a recipe as it was written: those under sglang_config, and roles' args. A list below
+    zip_override_... has a value for each variant."""
     if isinstance(content, dict):
         for key, value in content.items():
-            if key == "sglang_config" and isinstance(value, dict):
+            if key.startswith("zip_override_"):
+                listed = [(k, v) for args in written(value) for k, v in args.items()]
+                yield from ({k: one} for k, v in listed for one in (v if isinstance(v, list) else [v]))
+            elif key == "sglang_config" and isinstance(value, dict):
                 yield from (one for one in value.values() if isinstance(one, dict))
             elif key == "args" and isinstance(value, dict):
                 yield value
@@ -129,7 +139,7 @@ def main() -> int:
     rows: dict[str, Row] = {}
     with tempfile.TemporaryDirectory(prefix="recipes-") as name:
         folder = Path(name)
-        own = {file: [str(c.get("sglang_version") or "") for c in convert(file, None, folder)] for file in files}
+        own = {file: [release_of(c) for c in convert(file, None, folder)] for file in files}
         wanted = {v for found in own.values() for v in found if v in versions()} | set(options.release)
         print("| SGLang | recipes, of its image | flags | refused by it | wrong errors | missed |")
         print("| --- | --- | --- | --- | --- | --- |")

@@ -146,6 +146,9 @@ def dispatch_tokens(x: Facts) -> Iterator[Finding]:
             value = x.value(role, name)
             sizes = value if isinstance(value, list) else [value]
             most = max((v for v in sizes if isinstance(v, int) and not isinstance(v, bool)), default=0)
+            # no graph is larger than the requests of an attention group (0.5.16, base_cuda_graph_runner.py)
+            running = x.whole(role, "max-running-requests")
+            most = min(most, -(-running // x.flags[role].attention_groups)) if running else most
             if x.on(role, "enable-two-batch-overlap"):
                 most = -(-most // 2)  # each half of the batch is dispatched by itself
             if most > limit:

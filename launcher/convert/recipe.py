@@ -273,7 +273,7 @@ def _checked(shape: Shape, role: DraftRole, per_node: int, ledger: Ledger, recip
         return replace(shape, gpus=gpus, nodes=-(-gpus // per_node))
     if role.gpus and role.gpus != shape.gpus:
         ledger.warn(
-            f"a {shape.role} worker has {shape.gpus} GPUs by its resources, and uses "
+            f"each {shape.role} worker has {shape.gpus} GPUs by its resources, and uses "
             f"{role.gpus} by its sizes (tp-size x pp-size x dp-size)",
             recipe.get("resources"),
         )

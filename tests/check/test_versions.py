@@ -114,6 +114,16 @@ def test_two_workers_of_a_node_publish_at_one_endpoint() -> None:
     assert say(text.replace("WORKERS", "2").replace("EVENTS", "{publisher: zmq}")) == []
 
 
+@pytest.mark.parametrize(("running", "most"), [(1354, 0), (16384, 1024), (None, 1354)])
+def test_graphs_are_no_larger_than_an_attention_group_s_requests(running: int | None, most: int) -> None:
+    args = "tp-size: 16, dp-size: 16, ep-size: 16, enable-dp-attention: true, moe-a2a-backend: deepep"
+    graphs = "deepep-mode: low_latency, cuda-graph-max-bs-decode: 1354"
+    requests = f", max-running-requests: {running}" if running else ""
+    text = f"sglang_version: 0.5.16\nprefill: {{args: {{{args}}}}}\ndecode: {{args: {{{args}, {graphs}{requests}}}}}\n"
+    found = [line for line in say(text) if "graphs of up to" in line]
+    assert [f"graphs of up to {most} tokens" in line for line in found] == ([True] if most else [])
+
+
 def test_prediction_needs_layers_for_it() -> None:
     text = "model: {path: /m, served_name: moonshotai/Kimi-K2}\naggregated: {args: {speculative-algorithm: EAGLE}}\n"
     Path("c.yaml").write_text("name: t\n" + text)

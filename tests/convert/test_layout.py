@@ -76,7 +76,7 @@ def test_a_difference_is_a_warning() -> None:
     nodes, converted = layout(8, disaggregated(1, 1, 2, 2), prefill="tp-size: 16", decode="tp-size: 8")
     text = converted.text  # type: ignore[attr-defined]
     assert "prefill-0: the source means node 0, the plan gives nodes 0 to 1" in text
-    assert "a prefill worker has 8 GPUs by its resources, and uses 16" in text
+    assert "each prefill worker has 8 GPUs by its resources, and uses 16" in text
     assert nodes == [(0, 1), (2,), (3,)]
 
 
