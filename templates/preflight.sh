@@ -22,6 +22,9 @@ check_gpus() {
   fi
 }
 
+# Channels by which the GPUs of a rack reach each other's memory: the IMEX daemon makes them usable.
+check_imex() { fact imex "$(compgen -G '/dev/nvidia-caps-imex-channels/channel*' | wc -l)"; }
+
 # The model's folder: number of files, bytes, and a digest of names and sizes.
 check_model() {
   [ -n "$MODEL" ] || return 0
@@ -82,6 +85,7 @@ check_ports() {
 fact index "$((${SLURM_NODEID:-0} + ${FIRST:-0}))"
 check_clock
 check_gpus
+check_imex
 check_model
 check_image
 check_programs

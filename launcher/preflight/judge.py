@@ -32,6 +32,7 @@ class Need:
     ports: Mapping[int, Mapping[str, int]]
     busy: bool = False  # its own workers run already: their memory and ports are no fault
     kinds: tuple[int, ...] = (0,)  # the first node of each kind
+    imex: str = ""  # the variable by which the workers use NVLink between nodes, if one is set
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def parse(output: str) -> list[Node]:
 def judge(nodes: list[Node], need: Need) -> list[Remark]:
     """Everything that is not as it should be, node by node."""
     found: list[Remark] = []
-    for one in (_gpus, _memory, _ecc, _driver, _model, _image, _limits, _disk, _clock, _network, _ports):
+    for one in (_gpus, _imex, _memory, _ecc, _driver, _model, _image, _limits, _disk, _clock, _network, _ports):
         found += one(nodes, need)
     if len(nodes) < need.nodes:
         found.append(Remark("-", "nodes", "bad", f"{len(nodes)} of {counted(need.nodes, 'node')} answered"))
@@ -92,6 +93,13 @@ def _memory(nodes: list[Node], need: Need) -> Iterator[Remark]:
         used = _number(node.facts.get("gpu_memory_used"))
         if used is not None and used > 1024 and not need.busy:
             yield Remark(node.host, "memory", "bad", f"a GPU has {used} MiB in use: somebody else's process is on it")
+
+
+def _imex(nodes: list[Node], need: Need) -> Iterator[Remark]:
+    for node in nodes:
+        if need.imex and node.facts.get("imex") == "0":
+            text = f"no IMEX channel in /dev/nvidia-caps-imex-channels, which {need.imex} needs"
+            yield Remark(node.host, "gpus", "warning", text)
 
 
 def _ecc(nodes: list[Node], need: Need) -> Iterator[Remark]:

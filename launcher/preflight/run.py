@@ -20,6 +20,8 @@ from launcher.plan.model import Cluster, Plan
 from launcher.plan.portcheck import fixed_ports
 from launcher.preflight.judge import Need
 
+# By these workers use the NVLink between the nodes of a rack
+MNNVL = ("NCCL_MNNVL_ENABLE", "MC_FORCE_MNNVL")
 LIMIT = 120.0  # seconds, for what nodes are asked; a cold file system may take one minute
 
 
@@ -54,7 +56,10 @@ def need(plan: Plan, cluster: Cluster, busy: bool = False) -> Need:
         ports.setdefault(0 if cluster == "local" else node, {})[what] = port
     mocked = plan.config.engine == "mocker"
     nodes = 1 if cluster == "local" else plan.nodes
-    return Need(nodes, {} if mocked else gpus, ports, busy, tuple(c.first for c in plan.components))
+    env = {**plan.config.env, **{k: v for role in plan.config.roles.values() for k, v in role.env.items()}}
+    imex = next((f"{name}: {env[name]}" for name in MNNVL if env.get(name, "0") not in ("", "0")), "")
+    kinds = tuple(c.first for c in plan.components)
+    return Need(nodes, {} if mocked else gpus, ports, busy, kinds, "" if mocked else imex)
 
 
 def srun_words(plan: Plan, job_id: str, number: int, count: int, hosts: Sequence[str] = ()) -> list[str]:

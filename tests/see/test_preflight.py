@@ -19,6 +19,7 @@ from launcher.plan.make import make_plan
 from launcher.plan.model import Plan
 from launcher.preflight.judge import Need, Node, Remark, judge, parse
 from launcher.preflight.network import body, judge_links, lay_out, rows, try_links
+from launcher.preflight.run import need
 from launcher.preflight.table import text
 
 REPO = Path(__file__).resolve().parents[2]
@@ -36,6 +37,19 @@ def nodes(**third: str) -> list[Node]:
 
 
 NEED = Need(3, dict.fromkeys(range(3), 8), {2: {"frontend.port": 8000}})
+
+
+def test_nvlink_between_nodes_needs_imex() -> None:
+    data = {"name": "t", "model": {"path": "/m"}, "aggregated": {"env": {"MC_FORCE_MNNVL": "1"}}}
+    source = Source("", {})
+    wanted = need(make_plan(validate(data, source), source), "slurm")
+    assert wanted.imex == "MC_FORCE_MNNVL: 1"
+    for channels, count in (("0", 1), ("1", 0)):
+        found = judge([Node("n1", 0, {**GOOD, "imex": channels})], wanted)
+        assert [("no IMEX channel" in r.text, r.verdict) for r in found] == [(True, "warning")] * count
+    data["aggregated"] = {"env": {"MC_FORCE_MNNVL": "0"}}
+    assert need(make_plan(validate(data, source), source), "slurm").imex == ""
+
 
 
 @pytest.mark.parametrize(
