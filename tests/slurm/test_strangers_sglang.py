@@ -34,8 +34,10 @@ pytestmark = [
 ]
 
 # What each part answers without a key, with its reason in docs/security.md: all of it, or these paths alone
-SERVER_OPEN = {"/health", "/health_generate", "/metrics"}
-ROUTER_OPEN = {"/health", "/liveness", "/readiness", "/v1/models", "/get_model_info", "/get_server_info"}
+SERVER_OPEN = {"/health", "/health_generate", "/metrics", "/ready"}
+ROUTER_OPEN = {"/health", "/health_generate", "/liveness", "/readiness", "/engine_metrics", "/v1/models"}
+ROUTER_OPEN |= {"/get_model_info", "/get_server_info"}
+NOTHING = {*SHUT, "404", "405"}
 KEYLESS = ("bootstrap", "dist_init", "nccl", "stream")
 BOOTSTRAP = ["/health", "/query_dp_ranks", "/register_dp_rank", "/route"]
 
@@ -102,10 +104,10 @@ def test_what_a_stranger_is_told_by_sglangs_own_servers(run: Run, cluster: Clust
                 told.setdefault((door[3], where, near), {}).setdefault(path, set()).update(two)
     for (name, where, near), by_path in sorted(told.items()):
         every = sorted(set().union(*by_path.values()))
-        open_ = sorted(path for path, answers in by_path.items() if not answers <= SHUT)
+        open_ = sorted(path for path, answers in by_path.items() if not answers <= NOTHING)
         print(f"{name:12}{where:14}{near:14}{len(by_path):4} paths: {', '.join(every)}; open: {' '.join(open_) or '-'}")
     for (name, _, _), by_path in told.items():
-        open_paths = {path for path, answers in by_path.items() if not answers <= SHUT}
+        open_paths = {path for path, answers in by_path.items() if not answers <= NOTHING}
         allowed = {"http": SERVER_OPEN, "frontend": ROUTER_OPEN}.get(name, set())
         assert name in KEYLESS or open_paths <= allowed, (name, open_paths - allowed)
     assert told["front", "its address", "another"]["/generate"] == {"401"}
