@@ -38,7 +38,7 @@ SERVER_OPEN = {"/health", "/health_generate", "/metrics", "/ready"}
 ROUTER_OPEN = {"/health", "/health_generate", "/liveness", "/readiness", "/engine_metrics", "/v1/models"}
 ROUTER_OPEN |= {"/get_model_info", "/get_server_info"}
 NOTHING = {*SHUT, "404", "405"}
-KEYLESS = ("bootstrap", "dist_init", "nccl", "stream")
+KEYLESS = ("bootstrap", "dist_init", "metrics", "nccl", "stream")
 BOOTSTRAP = ["/health", "/query_dp_ranks", "/register_dp_rank", "/route"]
 
 
