@@ -94,7 +94,8 @@ def test_sglang_without_dynamo(tmp_path: Path) -> None:
     assert "--disaggregation-bootstrap-port" not in found["groups"][2]["argv"]
     assert not [k for g in found["groups"] for k in g["env"] if k.startswith(("DYN_", "NATS", "ETCD"))]
     router = found["frontend"]["argv"]
-    assert router[2:10] == [
+    assert router[3] == "${RUN}/secrets/worker-key"
+    assert router[4:12] == [
         "sglang_router.launch_router",
         "--pd-disaggregation",
         "--prefill",

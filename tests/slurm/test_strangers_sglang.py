@@ -75,6 +75,14 @@ def server_paths(run: Run, cluster: Cluster, address: str) -> list[str]:
     return sorted({re.sub(r"\{[^}]*\}", "x", path) for path in (*json.loads(said)["paths"], *written)})
 
 
+def ask_once(run: Run, cluster: Cluster) -> None:
+    """With the key, the model answers."""
+    body = json.dumps({"model": "tiny", "prompt": "the quick", "max_tokens": 4})
+    words = ["curl", "-s", "-m", "150", "-H", f"Authorization: Bearer {run.key}", "-H", "Content-Type: application/json"]
+    said = cluster.run([*words, "-d", body, f"{run.url}/v1/completions"], timeout=160)
+    assert '"text"' in said.stdout, (said, *(log.read_text()[-3000:] for log in run.path.rglob("*-0-0.log")))
+
+
 def test_what_a_stranger_is_told_by_sglangs_own_servers(run: Run, cluster: Cluster) -> None:
     """Every path of the server's own list of routes, and every listening port; with the key 200."""
     names = port_names(run.json("plan.json"), run.json("placement.json"))
@@ -88,6 +96,7 @@ def test_what_a_stranger_is_told_by_sglangs_own_servers(run: Run, cluster: Clust
     assert not {door[3] for door in doors} - documented_names()
     paths = server_paths(run, cluster, next(f"{cluster.address(h)}:{port}" for h, _, port, n in doors if n == "http"))
     assert len(paths) > 60
+    ask_once(run, cluster)
     asked_of = {"http": paths, "bootstrap": BOOTSTRAP}
     told: dict[tuple[str, str, str], dict[str, set[str]]] = {}
     for origin in (*{door[0] for door in doors}, LOGIN):
@@ -121,9 +130,7 @@ def test_what_a_stranger_is_told_by_sglangs_own_servers(run: Run, cluster: Clust
     )
     assert with_key["/v1/models"][0] == "200"
     assert with_key["/flush_cache"] == with_key["/workers"] == ["403", "403"]
-    body = json.dumps({"model": "tiny", "prompt": "the quick", "max_tokens": 4})
-    words = ["curl", "-s", "-H", f"Authorization: Bearer {run.key}", "-H", "Content-Type: application/json", "-d", body]
-    assert '"text"' in cluster.run([*words, f"{run.url}/v1/completions"], check=True).stdout
     assert not [path for path in run.path.rglob("*.log") if worker_key in path.read_text(errors="replace")]
+    ask_once(run, cluster)
     for host in cluster.hosts:
         assert not [p for p in cluster.processes(host) if any(worker_key in word for word in p.argv)]
