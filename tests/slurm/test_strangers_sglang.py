@@ -78,7 +78,8 @@ def server_paths(run: Run, cluster: Cluster, address: str) -> list[str]:
 def ask_once(run: Run, cluster: Cluster) -> None:
     """With the key, the model answers."""
     body = json.dumps({"model": "tiny", "prompt": "the quick", "max_tokens": 4})
-    words = ["curl", "-s", "-m", "150", "-H", f"Authorization: Bearer {run.key}", "-H", "Content-Type: application/json"]
+    key, kind = f"Authorization: Bearer {run.key}", "Content-Type: application/json"
+    words = ["curl", "-s", "-m", "150", "-H", key, "-H", kind]
     said = cluster.run([*words, "-d", body, f"{run.url}/v1/completions"], timeout=160)
     assert '"text"' in said.stdout, (said, *(log.read_text()[-3000:] for log in run.path.rglob("*-0-0.log")))
 
