@@ -25,16 +25,17 @@ sys.exit(main([*sys.argv[1:], "--api-key", os.environ.pop("KEY")]))"""
 @dataclass(frozen=True)
 class Score:
     """`share` of the `questions` were answered right (the first try of each, on average); `partial`: not all were
-    asked."""
+    asked; `failed`: the share of requests without an answer."""
 
     name: str
     share: float
     questions: int
     partial: bool
     folder: Path
+    failed: float = 0.0
 
     def reaches(self, threshold: float) -> bool:
-        return not self.partial and self.questions > 0 and self.share >= threshold
+        return not self.partial and not self.failed and self.questions > 0 and self.share >= threshold
 
 
 def run(target: str | None, runs: Path, name: str, data: Path, limit: int | None, words: tuple[str, ...]) -> Score:
@@ -79,4 +80,5 @@ def read(folder: Path, status: int) -> Score:
     share = next((scores[k] for k in ("pass@1", "score", "accuracy") if isinstance(scores.get(k), (int, float))), None)
     if share is None:
         raise WorkError(f"{file} has no score that is known here: {', '.join(scores)}")
-    return Score(found["name"], float(share), int(found["num_examples"]), bool(found.get("partial")), file.parent)
+    questions, partial = int(found["num_examples"]), bool(found.get("partial"))
+    return Score(found["name"], float(share), questions, partial, file.parent, float(scores.get("error_rate") or 0))

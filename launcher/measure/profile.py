@@ -1,4 +1,4 @@
-"""SGLang's torch profiler, started in a running group through the engine's own control API."""
+"""SGLang's torch profiler, or nsys around it, started in a running group through the engine's own control API."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from launcher.run.deployment import Deployment, GroupAddress, read_deployment
 from launcher.run.folder import RunFolder
 
 TRACES = ("*.trace.json.gz", "*.trace.json", "*.json.gz")
+REPORTS = ("*.nsys-rep",)
+TORCH = ("CPU", "GPU")
+NSYS = ("CUDA_PROFILER",)  # SGLang then opens and closes a range, which is what nsys records
 SETTLED = 2.0  # seconds in which a file must not have grown
 LOOK = 30.0  # for the answer to the order
 
@@ -20,8 +23,9 @@ LOOK = 30.0  # for the answer to the order
 def start(run: RunFolder, name: str, steps: int, activities: Sequence[str], wait: float, load: bool) -> list[Path]:
     """Profile `steps` steps of all ranks of a group and return the traces, one a rank. Ends after `wait` seconds.
 
-    With `load`, requests are sent meanwhile: a group without work makes no steps. Raises InputError for a group that
-    is none, WorkError when the engine refuses or no trace comes.
+    `activities` are SGLang's: TORCH, or NSYS for a group that runs under nsys (docs/measure.md). With `load`, requests
+    are sent meanwhile: a group without work makes no steps. Raises InputError for a group that is none, WorkError when
+    the engine refuses or no trace comes.
     """
     deployment = read_deployment(run)
     group = next((g for g in deployment.groups if g.name == name), None)
@@ -30,8 +34,11 @@ def start(run: RunFolder, name: str, steps: int, activities: Sequence[str], wait
         raise InputError(f"no group named {name!r} in {run.name}: {', '.join(known)}{nearest(name, known) or ''}")
     if deployment.plan.engine == "mocker":
         raise WorkError("the mocker has no profiler: profile a real worker")
-    folder = run.path / "profiles" / f"{name}-{time.strftime('%H%M%S')}"
-    folder.mkdir(parents=True)
+    folder = run.path / "profiles" / (f"{name}-{time.strftime('%H%M%S')}" if activities != NSYS else f"nsys-{name}")
+    if activities == NSYS and not folder.is_dir():
+        how = "docs/measure.md says how to start it so"
+        raise WorkError(f"{name} does not run under nsys (there is no {folder}): {how}")
+    folder.mkdir(parents=True, exist_ok=True)
     body = {"output_dir": str(folder.resolve()), "num_steps": steps, "activities": list(activities)}
     under_dynamo = deployment.health is None
     key = deployment.keys.worker
@@ -58,7 +65,7 @@ async def _profile(
 
     from warmup.requests.session import open_session
 
-    url, deadline = url_of(group, under_dynamo), time.monotonic() + wait
+    url, deadline, before = url_of(group, under_dynamo), time.monotonic() + wait, set(traces(folder))
     async with open_session(key) as session:
         try:
             async with session.post(url, json=body, timeout=aiohttp.ClientTimeout(total=LOOK)) as answer:
@@ -71,7 +78,7 @@ async def _profile(
     try:
         while time.monotonic() < deadline:
             await asyncio.sleep(SETTLED / 4)
-            found = traces(folder)
+            found = [f for f in traces(folder) if f not in before]
             if found and all(time.time() - f.stat().st_mtime > SETTLED for f in found):
                 return found
     finally:
@@ -83,7 +90,7 @@ async def _profile(
 
 
 def traces(folder: Path) -> list[Path]:
-    return sorted({file for pattern in TRACES for file in folder.rglob(pattern)})
+    return sorted({file for pattern in TRACES + REPORTS for file in folder.rglob(pattern)})
 
 
 async def _load(deployment: Deployment) -> None:

@@ -15,7 +15,7 @@ PERCENTILES = (50, 90, 99)
 @dataclass(frozen=True)
 class Record:
     """One request. `began` and `ended` are seconds since the epoch; `late` is how long the client took to send it
-    after its turn had come; `error` is None for a whole answer."""
+    after its turn had come; `error` is None for a whole answer; `pieces` are those that it came in (0: unknown)."""
 
     began: float
     ended: float
@@ -25,6 +25,7 @@ class Record:
     itl: float | None = None
     prompt_tokens: int = 0
     output_tokens: int = 0
+    pieces: int = 0
 
     @property
     def seconds(self) -> float:
@@ -67,6 +68,7 @@ def _record(raw: Mapping[str, Any]) -> Record:
         itl=seconds("inter_token_latency"),
         prompt_tokens=int(value("usage_prompt_tokens") or value("input_sequence_length") or 0),
         output_tokens=int(value("usage_completion_tokens") or value("output_sequence_length") or 0),
+        pieces=int(value("http_req_chunks_received") or 0),
     )
 
 

@@ -72,14 +72,14 @@ def _words(value: Any) -> str:
 
 
 def run(plan: Plan, folder: Path, submit: Sequence[str], say: Any) -> list[tuple[Variant, str | None]]:
-    """Run what has no bench.json in `folder` yet, each job ended before the next; why a variant failed, None where it
+    """Run what was not measured in `folder` yet, each job ended before the next; why a variant failed, None where it
     was measured. A failed one does not stop the others."""
     program = str(Path(sys.executable).with_name("sgl-launch"))
     runs = folder / "runs"
     found: list[tuple[Variant, str | None]] = []
     for number, variant in enumerate(plan.variants, 1):
         place = folder / variant.name
-        if (place / "bench.json").exists():
+        if _measured(place):
             say(f"[{number}/{len(plan.variants)}] {variant.name}: measured before")
             found.append((variant, None))
             continue
@@ -91,27 +91,40 @@ def run(plan: Plan, folder: Path, submit: Sequence[str], say: Any) -> list[tuple
     return found
 
 
+def _measured(place: Path) -> bool:
+    """Whether all points are there: none was cut off by the job's end."""
+    file = place / "bench.json"
+    return file.exists() and all(not p["seen"].get("ended") for p in json.loads(file.read_text("utf-8"))["points"])
+
+
 def _one(program: str, plan: Plan, variant: Variant, place: Path, runs: Path, submit: Sequence[str]) -> str | None:
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([program, *words], capture_output=True, text=True)
 
+    left = place / "job"  # of a sweep that was killed
+    if left.exists():
+        call("cancel", left.read_text(encoding="utf-8"))
     before = set(runs.glob("*/")) if runs.exists() else set()
     values = (f"runs={json.dumps(str(runs.resolve()))}", *variant.sets)
     sets = [word for value in values for word in ("--set", value)]
-    submitted = call("submit", plan.config, *submit, *sets, "--wait", "ready", "--parsable")
-    new = [p for p in set(runs.glob("*/")) - before if (p / "plan.json").exists()]
-    if not new:
+    place.mkdir(exist_ok=True)
+    submitted = call("submit", plan.config, *submit, *sets, "--parsable")
+    new = [p for p in set(runs.glob("*/")) - before if (p / "submit.json").exists()]
+    if submitted.returncode or not new:
         return _last(submitted.stderr) or "it was not submitted"
     job = str(new[0])
     try:
-        if submitted.returncode:
-            return _last(submitted.stderr) or "it did not become ready"
+        left.write_text(job, encoding="utf-8")
+        ready = call("wait", job, "--for", "ready")
+        if ready.returncode:
+            return _last(ready.stderr) or "it did not become ready"
         if call("wait", job, "--for", "warm").returncode:
             return "its warm-up did not end warm"
         measured = call("bench", job, *plan.bench, "--out", str(place))
         return None if (place / "bench.json").exists() else _last(measured.stderr)
     finally:
         call("cancel", job)
+        left.unlink(missing_ok=True)
 
 
 def _last(text: str) -> str:

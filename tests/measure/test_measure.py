@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -82,6 +84,11 @@ def test_a_good_point_is_valid() -> None:
             [replace(r, output_tokens=9 if n == 5 else 16) for n, r in enumerate(good())],
             Seen(),
             "another length than 16",
+        ),
+        (
+            [replace(r, pieces=3 if n % 4 == 0 else 17) for n, r in enumerate(good())],
+            Seen(),
+            "10 answers came in 3 to 3 pieces, most in 17: their streams ended early",
         ),
         (good(), Seen({"decode-0": 40, "decode-1": 0}), "decode-1 served no request"),
         (good(), Seen(restarted=["decode-1"]), "decode-1 was lost or started again"),
@@ -410,6 +417,48 @@ def test_variants_are_a_grid(tmp_path: Path) -> None:
     file.write_text("config: c.yaml\ngrid: [1]\n")
     with pytest.raises(InputError, match="grid is a mapping"):
         variants.read(file)
+
+
+# Stands in for sgl-launch: notes its commands; workers=2 is refused, the first bench of workers=3 is interrupted.
+STANDIN = """#!/bin/bash
+cd "$HERE" && echo "$*" >> calls
+case "$*" in
+  submit*workers=2*) echo "sgl-launch: no such partition" >&2; exit 1 ;;
+  submit*) mkdir -p out/runs && touch "$(mktemp -d out/runs/j-XXXX)/submit.json" ;;
+  bench*workers=3*) if mkdir interrupted; then kill -INT $PPID; sleep 1; exit 1; fi ;;&
+  bench*) echo '{"points": [{"seen": {}}]}' > "${@: -1}/bench.json" ;;
+esac
+"""
+
+
+def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sgl-launch").write_text(STANDIN)
+    (tmp_path / "sgl-launch").chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("HERE", str(tmp_path))
+    chosen = tuple(variants.Variant(f"workers={n}", (f"decode.workers={n}",)) for n in (1, 2, 3, 4))
+    plan, out = variants.Plan("c.yaml", chosen, ()), tmp_path / "out"
+    out.mkdir()
+
+    def sweep() -> list[str]:
+        """The commands of one call; with their variant where they name one."""
+        (tmp_path / "calls").write_text("")
+        with contextlib.suppress(KeyboardInterrupt):
+            outcome.extend(variants.run(plan, out, [], lambda _: None))
+        lines = (tmp_path / "calls").read_text().splitlines()
+        return [line.split()[0] + "".join(re.findall(r"workers=(\d)", line)[:1]) for line in lines]
+
+    outcome: list[tuple[variants.Variant, str | None]] = []
+    one = ["submit1", "wait", "wait", "bench1", "cancel"]
+    assert sweep() == [*one, "submit2", "submit3", "wait", "wait", "bench3", "cancel"]
+    assert outcome == []
+    (out / "workers=3" / "job").write_text("a job that a killed sweep left")
+    assert sweep() == ["submit2", "cancel", "submit3", "wait", "wait", "bench3", "cancel",
+                       "submit4", "wait", "wait", "bench4", "cancel"]  # fmt: skip
+    assert [why for _, why in outcome] == [None, "no such partition", None, None]
+    # a bench that its job's end cut off is no result
+    (out / "workers=1" / "bench.json").write_text('{"points": [{"seen": {"ended": "SIGTERM"}}]}')
+    assert sweep()[:5] == one
 
 
 def test_results_of_variants_are_read_back(tmp_path: Path) -> None:

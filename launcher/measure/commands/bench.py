@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def command(
         loads = concurrency or (() if rate else (1, 8, 32))
         points = point.grid(loads, rate, prompt_tokens, output_tokens, spread, requests)
     measured = bench.of(target, runs, model=model, tokenizer=tokenizer, gpus=gpus, slo=limits, limit=timeout)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended as well
     results, facts, folder = report.run(measured, points, out)
     report.write(results, facts, folder)
     report.show(results, facts, folder, as_json)

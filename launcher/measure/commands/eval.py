@@ -85,8 +85,9 @@ def _known(
     good = score.reaches(threshold)
     if as_json:
         said = {"set": score.name, "share": score.share, "questions": score.questions, "partial": score.partial}
-        click.echo(json.dumps({"version": 1, "agrees": good, "threshold": threshold, **said}, indent=1))
+        click.echo(json.dumps({"version": 1, "agrees": good, "threshold": threshold, **said, "failed": score.failed}))
     else:
         asked = f"{score.questions} questions{' (not all were asked)' if score.partial else ''}"
+        asked += f" (no answer to {score.failed:.1%})" if score.failed else ""
         click.echo(f"{score.name}: {score.share:.1%} of {asked} right; {threshold:.1%} are wanted. See {score.folder}")
     sys.exit(0 if good else 1)

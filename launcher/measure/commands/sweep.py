@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def command(file: Path, out: Path | None, cluster: Cluster, as_json: bool) -> No
     plan = variants.read(file)
     folder = out or file.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the job that runs is ended as well
     outcome = variants.run(plan, folder, ["--cluster", cluster], lambda line: click.echo(line, err=True))
     found = variants.collect(plan, folder)
     failed = {v.name: why for v, why in outcome if why}
