@@ -69,7 +69,8 @@ def _failures(point: Point, records: Sequence[Record], good: Sequence[Record]) -
             found.append(f"{len(wrong)} answers of another length than {point.fixed_output} tokens, such as {wrong[0]}")
         # The server's count of tokens may be that of a whole answer although an error ended the stream.
         usual = median([r.pieces for r in good] or [0])
-        if broken := [r.pieces for r in good if r.pieces < usual / 2]:
+        same = [r.pieces for r in good if r.output_tokens == point.fixed_output]
+        if broken := [n for n in same if n < usual / 2]:
             pieces = f"{len(broken)} answers came in {min(broken)} to {max(broken)} pieces, most in {usual:g}"
             found.append(f"{pieces}: their streams ended early")
     return found

@@ -54,7 +54,8 @@ class History:
     @property
     def failure_text(self) -> str | None:
         """`workers failed: decode-0 ended`."""
-        return f"{self.failure.stage} {self.failure.state}: {self.failure.detail}" if self.failure else None
+        kind = "stage " if self.failure and self.failure.stage == "frontend" else ""  # a process has that name too
+        return f"{kind}{self.failure.stage} {self.failure.state}: {self.failure.detail}" if self.failure else None
 
     @property
     def restarts(self) -> int:

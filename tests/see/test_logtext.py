@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,6 +151,55 @@ def test_why(run: RunFolder) -> None:
     ]
     (run.path / "logs" / "decode-0-0.log").write_text("all is well\n")
     assert why(run)[-1] == "no errors found in the logs"
+
+
+@pytest.mark.parametrize(
+    ("status", "node", "said"),
+    [
+        (137, "n003", ["it was killed with SIGKILL", "'Out of memory' in `dmesg` on n003"]),
+        (139, "n003", ["it crashed (SIGSEGV)", "read its log to the end"]),
+        (127, "n003", ["its program was not found", "check container.image"]),
+        (0, "n003", ["as if its work were done", "a worker serves until it is told to end"]),
+        (3, "n003", ["often above the last lines"]),
+    ],
+)
+def test_why_of_a_process_without_a_known_cause(run: RunFolder, status: int, node: str, said: list[str]) -> None:
+    """What its exit status says, the end of its own log, and what to do; not the warnings of others."""
+    log = run.path / "logs" / "decode-0-0.log"
+    detail = f"decode-0 (rank 0) ended with exit status {status} on {node}; its log: {log}"
+    event = {"time": 1.0, "stage": "frontend", "state": "failed", "detail": detail}
+    (run.path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    (run.path / "logs" / "etcd-0.log").write_text("WARNING: grpc: addrConn.createTransport failed to connect\n")
+    log.write_text("".join(f"line {n}\n" for n in range(9)))
+    found = why(run)
+    assert found[0].startswith("demo-L1: stage frontend failed: decode-0 (rank 0) ended")
+    text = "\n".join(found)
+    assert all(words in text for words in said), text
+    assert found[-6:-1] == [f"  line {n}" for n in range(4, 9)]
+    assert found[-1].startswith("  what to do: ")
+    assert "addrConn" not in text
+    log.write_text("")
+    assert "logs/decode-0-0.log is empty" in why(run)
+
+
+def test_why_of_a_worker_that_hangs(run: RunFolder) -> None:
+    log = run.path / "logs" / "decode-0-0.log"
+    detail = f"not registered after 8 s: decode-0 on n003 (log {log})"
+    event = {"time": 1.0, "stage": "ready", "state": "failed", "detail": detail}
+    (run.path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    log.write_text("Load weight begin\n")
+    assert "  Load weight begin" in why(run)
+    assert "raise timeouts.ready" in why(run)[-1]
+
+
+def test_why_of_a_job_that_was_killed(run: RunFolder) -> None:
+    """Its own process says nothing any more."""
+    events = [("nodes", "started"), ("ready", "done"), ("serve", "started")]
+    text = "".join(json.dumps({"time": 1.0, "stage": s, "state": w, "detail": ""}) + "\n" for s, w in events)
+    (run.path / "events.jsonl").write_text(text)
+    (run.path / "local.json").write_text(json.dumps({"pid": 2**22 + 1, "start_time": 1, "host": socket.gethostname()}))
+    assert "the job's own process was killed before it could say why" in "\n".join(why(run))
+    assert "it is serving" not in "\n".join(why(run))
 
 
 def test_why_of_a_run_that_goes_on(run: RunFolder) -> None:

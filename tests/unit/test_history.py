@@ -94,7 +94,7 @@ REQUEUED = f"{SERVE}, serve failed: decode-0 ended, stop started, stop done: exi
 def test_a_frontend_is_a_stage_and_a_process() -> None:
     found = history("services started, frontend started, frontend started: n001, frontend failed: port taken")
     assert (found.stage, found.process("frontend").state) == ("frontend", "starting")
-    assert found.failure_text == "frontend failed: port taken"
+    assert found.failure_text == "stage frontend failed: port taken"
     found = history("frontend started, serve started, frontend restarting, frontend started: n001, frontend ready")
     assert (found.stage, found.process("frontend").state) == ("serve", "ready")
 
