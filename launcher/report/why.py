@@ -73,6 +73,8 @@ def why(run: RunFolder) -> list[str]:
     """What to print: the failure as the job recorded it, known causes, else the last bad lines."""
     history = History.read(run, begun=True)
     out = [f"{run.path.name}: {history.failure_text or 'no failure was recorded'}"]
+    if not history.events and not any(path.exists() for path in log_files(run)):
+        return [*out, "", f"it has not begun: `sgl-launch status {run.job_id}` says what it waits for"]
     out += restarts(history)
     found = causes_of(run)
     for one in found:

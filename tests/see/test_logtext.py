@@ -192,6 +192,10 @@ def test_why_of_a_worker_that_hangs(run: RunFolder) -> None:
     assert "raise timeouts.ready" in why(run)[-1]
 
 
+def test_why_of_a_job_that_waits(run: RunFolder) -> None:
+    assert why(run)[-1] == "it has not begun: `sgl-launch status L1` says what it waits for"
+
+
 def test_why_of_a_job_that_was_killed(run: RunFolder) -> None:
     """Its own process says nothing any more."""
     events = [("nodes", "started"), ("ready", "done"), ("serve", "started")]
