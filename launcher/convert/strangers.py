@@ -12,8 +12,17 @@ _SCRIPT = (
     "its #SBATCH options belong below `slurm`, SGLang's flags below prefill.args and decode.args, exports below `env`, "
     "`module load` and the like below `setup`; `sgl-launch init NAME` writes a config to begin with"
 )
+_COMMAND = (
+    "its flags belong below `aggregated: args:` (or prefill and decode), without their --, the model's folder into "
+    "model.path; `sgl-launch init NAME` writes a config to begin with"
+)
 _TEXTS = (
     (r"\A#!.*\b(ba|z|k|da)?sh\b|^#SBATCH |^\s*srun [^:]*$", f"a shell script: {_SCRIPT}"),
+    (
+        r"\A(\s*(#.*|export .*)?\n)*\s*(\w+=\S+ )*"
+        r"(\S*python3? -m (sglang|dynamo)\b|(sglang|dynamo) (serve|run)\b|docker run\b)",
+        f"a command: {_COMMAND}",
+    ),
     (r"\A#!.*python|^(import|from) \w[\w.]*( import .*)?$|^def \w+\(", "a Python program"),
     (r"^FROM \S+|^RUN [\w/]", "a Dockerfile: `sgl-launch image` builds an image"),
     (r"^\[[\w.\"-]+\]\s*$", "a TOML or INI file"),
@@ -30,7 +39,8 @@ def by_text(text: str) -> str:
 def by_keys(root: Section) -> str:
     """What a mapping is by its keys; empty for one that says nothing."""
     keys = [item.key for item in root.items]
-    flags = [key for key in keys if key.strip("-").replace("_", "-") in usual_names()]
+    names = {*usual_names(), "tp", "dp", "ep", "pp"}
+    flags = [key for key in keys if key.strip("-").replace("_", "-") in names]
     if len(flags) > len(keys) / 2 and len(flags) > 1:
         return (
             f"these are flags of SGLang (its own --config file): put them below `aggregated: args:` (or prefill and "
