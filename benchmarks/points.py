@@ -202,7 +202,7 @@ def faults(standin: bool = True, real: bool = True) -> bool:
     """A row for each kind: what was done, what bench said."""
     kinds: list[tuple[str, str, dict[str, Any], str]] = [
         ("a stream in four is cut", "stand-in", {"fault": "cut", "fault_every": 4}, "requests failed"),
-        ("an error ends a stream in four", "stand-in", {"fault": "inner", "fault_every": 4}, "streams ended early"),
+        ("an error ends a stream in four", "stand-in", {"fault": "inner", "fault_every": 4}, "another length"),
         ("a request in four is refused (500)", "stand-in", {"fault": "status", "fault_every": 4}, "HTTP 500"),
         ("an answer in four has one token", "stand-in", {"fault": "short", "fault_every": 4}, "another length"),
         ("an answer in four has no token", "stand-in", {"fault": "empty", "fault_every": 4}, "without a token"),
