@@ -109,6 +109,7 @@ def _of_the_process(run: RunFolder, history: History) -> list[str]:
         do = "if its log goes on to the end, raise timeouts.ready; else `py-spy dump` says where it hangs"
     else:
         return []
+    log = run.path / "logs" / log.name  # the job may have called the folder by another name
     last = [line for line in map(plain, tail(log, TAIL)) if line.strip()][-LAST:]
     out += [f"the last lines of {place(run, log)}:" if last else f"{place(run, log)} is empty"]
     return [*out, *(f"  {_cut(line)}" for line in last), f"  what to do: {do}"]
