@@ -144,10 +144,10 @@ def test_why(run: RunFolder) -> None:
         "chunked-prefill-size; if the KV cache has no room, raise mem-fraction-static; or use more GPUs. Check that "
         "the GPU was empty",
     ]
-    (run.path / "logs" / "decode-0-0.log").write_text("all is well\nValueError: what is this\n")
+    (run.path / "logs" / "decode-0-0.log").write_text("all is well\nERROR what is this\n")
     assert why(run)[2:] == [
         "no known cause; the last errors in the logs:",
-        "  logs/decode-0-0.log: ValueError: what is this",
+        "  logs/decode-0-0.log: ERROR what is this",
     ]
     (run.path / "logs" / "decode-0-0.log").write_text("all is well\n")
     assert why(run)[-1] == "no errors found in the logs"
