@@ -12,7 +12,7 @@
 # make setup   .venv with what requirements.lock names; quick when nothing changed
 # make sglang-cpu   real SGLang, Dynamo and NIXL on the CPU (3.7 GB, .venv-sglang)
 # make bench-sweep  is the request sweep right? Against a server of known speed, and against chance; 6 minutes
-# make services  1,000 streams over jobs that hand over to each other on a real Slurm cluster, and drills; 20 minutes
+# make services  1,000 streams over jobs that hand over to each other on a real Slurm cluster, and drills; 35 minutes
 # make bench-points  are bench's figures right, and does it name invalid points? aiperf in .venv-bench (1 GB); 25 minutes
 # make dashboard    Grafana's dashboard by Grafana's own types (.venv-grafana); CHECK=--check compares only
 # make dynamo-serve a real ai-dynamo 0.3.2 (301 MB, .venv-dynamo-032) started by `dynamo serve`
@@ -127,6 +127,7 @@ services: setup
 	$(BIN)/python benchmarks/service.py
 	$(BIN)/python benchmarks/service.py --update
 	$(BIN)/python benchmarks/service_drills.py
+	$(BIN)/python benchmarks/scale_drills.py
 
 .venv-bench/.ready: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-bench

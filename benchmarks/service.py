@@ -76,7 +76,7 @@ async def load(url: str, count: int, seconds: float, rate: float, longest: float
             print(f"{time.strftime('%H:%M:%S')} {outcome}", file=sys.stderr, flush=True)
 
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=aiohttp.ClientTimeout(300)
+        connector=aiohttp.TCPConnector(limit=0), headers=headers, timeout=aiohttp.ClientTimeout(150)
     ) as session:
         plans = [(chance.uniform(0, seconds), int(rate * chance.uniform(SHORTEST, longest))) for _ in range(count)]
         await asyncio.gather(*(one(session, at, max(tokens, 2)) for at, tokens in plans))
@@ -91,13 +91,13 @@ def drill(links: int, count: int, rate: float, update: bool) -> int:
         launcher = Launcher(cluster, folder)
         config = json.loads(small())
         config["mocker"] = {"speedup-ratio": 0.1}
-        config["slurm"]["time"] = "00:03:00"
+        config["slurm"]["time"] = "00:05:00"
         config["warmup"]["requests"] = {"prompt_tokens": [64], "concurrency": [2], "output_tokens": [4], "timeout": 60}
         config["timeouts"] = {"drain": 40}
         name = launcher.write(json.dumps(config))
         began = time.monotonic()
-        length = f"{links * 75 + 120}s"
-        done = launcher("serve", name, "--for", length, "--lead", "120")
+        length = f"{links * 75 + 400}s"
+        done = launcher("serve", name, "--for", length, "--lead", "225")
         print(done.stdout.strip(), done.stderr.strip(), flush=True)
         assert done.returncode == 0
         wait_until(lambda: "service small: serving" in launcher("status", "small").stdout, 180, "the first link")
@@ -116,7 +116,7 @@ def drill(links: int, count: int, rate: float, update: bool) -> int:
                 time.sleep(30)
                 config["mocker"]["max-num-seqs"] = 200
                 print(launcher("serve", launcher.write(json.dumps(config), "new.yaml"), "--for", length,
-                               "--lead", "120").stdout)  # fmt: skip
+                               "--lead", "225").stdout)  # fmt: skip
             said = client.communicate(timeout=links * 70 + 400)[0]
             gateway.terminate()
             gateway.wait(20)

@@ -112,6 +112,41 @@ def never_warm(cluster: Cluster, folder: Path) -> str:
     return f"job {bad} ended {cluster.job_state(int(bad))}; the one before serves on: {whole(found)}"
 
 
+def update_refused(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder)
+    s.serve()
+    s.wait_serving()
+    before = s.jobs()
+    s.config["model"] = {**s.config["model"], "path": "/no/such/model"}
+    done = s.launcher("serve", s.launcher.write(json.dumps(s.config), "new.yaml"))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(s.jobs()) <= max(len(before), 2), s.jobs()
+    return f"refused before the queue: {done.stderr.strip().splitlines()[0]!r}"
+
+
+def scaled(cluster: Cluster, folder: Path) -> str:
+    s = Service(cluster, folder)
+    first = s.serve()
+    s.wait_said(first, "waits:")
+    said = s.launcher("scale", "small", "decode=2")
+    assert said.returncode == 0, said.stdout + said.stderr
+    piece = re.findall(r"decode: job (\d+)", said.stdout)[0]
+    out = s.runs / f"small-decode-{piece}.out"
+    wait_until(lambda: out.exists() and "joined:" in out.read_text(), 90, "the piece to join")
+    with s.gateway() as gateway:
+        gateway.wait_for(s)
+        load = Load(s, 120, 70)
+        held = [line.split()[0] for line in s.jobs() if "Dependency" in line]
+        cluster.run(["scontrol", "update", f"JobId={held[-1]}", "Dependency="], LOGIN)
+        s.wait_said(first, f"handed-over: to {held[-1]}")
+        wait_until(lambda: "left:" in out.read_text(), 90, "the piece to leave with its job")
+        found = load.outcomes()
+    own = len(json.loads((s.run_of(held[-1]) / "plan.json").read_text())["groups"])
+    assert own == 3, own  # 1 prefill, 2 decode
+    assert set(found["outcomes"]) == {"whole"}, found
+    return f"a piece joined; the next job had both groups itself, and the piece left with the old one: {whole(found)}"
+
+
 def cancel_in_every_phase(cluster: Cluster, folder: Path) -> str:
     took = []
 
@@ -275,8 +310,8 @@ def idle_and_wake(cluster: Cluster, folder: Path) -> str:
 
 
 DRILLS: tuple[Drill, ...] = (
-    update_and_rollback, late_next_link, too_late, never_warm, cancel_in_every_phase, two_of_one_name,
-    slurmctld_down, head_node_killed, gateway_killed, two_behind_one_gateway, idle_and_wake,
+    update_and_rollback, late_next_link, too_late, never_warm, update_refused, scaled, cancel_in_every_phase,
+    two_of_one_name, slurmctld_down, head_node_killed, gateway_killed, two_behind_one_gateway, idle_and_wake,
 )  # fmt: skip
 
 

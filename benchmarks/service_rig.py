@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -110,7 +110,7 @@ class Gateway:
 
     def ask(self, service: Service, model: str = MODEL) -> str:
         """The status of one short request; `0` where nobody takes the connection."""
-        words = [sys.executable, __file__, "--ask", self.url, model]
+        words = [sys.executable, str(ROOT / "benchmarks" / "service_drills.py"), "--ask", self.url, model]
         done = self.service.cluster.run(words, LOGIN, env={"OPENAI_API_KEY": service.key}, timeout=60)
         return done.stdout.strip()
 
@@ -121,12 +121,24 @@ class Gateway:
 LOADS: list[Load] = []
 
 
-class Load:
-    """Streams of 1 to 8 s that begin at random moments."""
+class Keyed(Protocol):
+    """What clients ask, on a cluster."""
 
-    def __init__(self, service: Service, requests: int, seconds: float, url: str = Gateway.url) -> None:
+    cluster: Cluster
+
+    @property
+    def key(self) -> str: ...
+
+
+class Load:
+    """Streams of 1 to `longest` s that begin at random moments."""
+
+    def __init__(
+        self, service: Keyed, requests: int, seconds: float, url: str = Gateway.url, longest: float = 8,
+        rate: float = RATE,
+    ) -> None:  # fmt: skip
         words = [sys.executable, str(ROOT / "benchmarks" / "service.py"), "--client", url, "--requests", str(requests),
-                 "--seconds", str(seconds), "--rate", str(RATE), "--longest", "8"]  # fmt: skip
+                 "--seconds", str(seconds), "--rate", str(rate), "--longest", str(longest)]  # fmt: skip
         env = {"OPENAI_API_KEY": service.key}
         self.process = service.cluster.popen(
             words, LOGIN, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -18,6 +18,7 @@ COMMANDS = {
     "configs": "List the configs that ship, with what each was run on.",
     "submit": "Start a deployment, on Slurm or on this machine.",
     "serve": "Serve past the walltime: a chain of jobs under one name.",
+    "scale": "Add worker groups to a deployment that runs, or take some away.",
     "rollback": "Give a service the config back that it had before.",
     "gateway": "Answer at one address for services, whichever job serves now.",
     "plan": "Show who would run where, before anything is queued.",
@@ -49,7 +50,7 @@ COMMANDS = {
 }
 MEASURED = ("bench", "compare", "eval", "metrics", "profile", "sweep", "top")  # in launcher.measure
 HIDDEN = {"job": "What a job's script calls."}
-SERVICES = ("serve", "rollback", "gateway", "cancel", "endpoint", "render", "status")  # in launcher.service
+SERVICES = ("serve", "rollback", "gateway", "scale", "submit", "cancel", "endpoint", "render", "status")
 HOMES = {
     **dict.fromkeys(("init", "configs"), "begin"),
     **dict.fromkeys(MEASURED, "measure.commands"),

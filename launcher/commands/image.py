@@ -27,9 +27,7 @@ _DATA = ("templates", "configs")
     help="What the image is for: a squashfs file for pyxis, a SIF file, or Docker's own store.",
 )
 @click.option("--tag", default=f"sgl-launch:{__version__}", show_default=True, help="Name of the image in Docker.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help="File for pyxis or apptainer (default: from the tag)."
-)
+@click.option("--output", type=click.Path(path_type=Path), help="File for pyxis or apptainer (default: from the tag).")
 @click.option("--build-arg", "arguments", multiple=True, metavar="NAME=VALUE", help="As of docker build (repeatable).")
 @click.option("--write", "folder", type=click.Path(path_type=Path), help="Write the recipe and its files there.")
 @click.option("--run", "go", is_flag=True, help="Run the commands instead of printing them.")
@@ -57,9 +55,7 @@ def command(
             raise WorkError(f"{step[0]} ended with exit status {status}: {shlex.join(step)}")
 
 
-def commands(
-    runtime: str, tag: str, output: Path | None, arguments: tuple[str, ...], context: Path
-) -> list[list[str]]:
+def commands(runtime: str, tag: str, output: Path | None, arguments: tuple[str, ...], context: Path) -> list[list[str]]:
     """What has to be run, in order. Raises InputError for a build argument that is none."""
     for argument in arguments:
         if "=" not in argument:

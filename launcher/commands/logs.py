@@ -28,9 +28,7 @@ COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_
 @click.option("-g", "--grep", "pattern", metavar="REGEX", help="Show only lines that match.")
 @click.option("--why", "why_", is_flag=True, help="Show only what explains a failure, and what to do about it.")
 @find_its_run
-def command(
-    run: RunFolder, group: str | None, follow: bool, last: int, pattern: str | None, why_: bool
-) -> None:
+def command(run: RunFolder, group: str | None, follow: bool, last: int, pattern: str | None, why_: bool) -> None:
     """Show the logs of JOB: all, or those of GROUP (prefill-0), or of one rank (prefill-0:1).
 
     Several logs are merged by the time of their lines.

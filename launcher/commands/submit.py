@@ -104,7 +104,7 @@ def command(
     click.echo(shown if parsable else f"{plan.config.name}: job {run.job_id}, {run.path}")
     how = {"config": config, "set": list(sets), "cluster": cluster, "options": list(options)}
     _keep(run, config, whole, {**how, "slurm_cluster": shown.partition(";")[2]})
-    if not target and not parsable and _read_by_a_person():
+    if not target and not parsable and sys.stderr.isatty():
         click.echo(f"next: sgl-launch wait {run.job_id} --for ready, or sgl-launch status {run.job_id}", err=True)
     if target:
         from launcher.run.follow import wait_for
@@ -117,10 +117,6 @@ def command(
         endpoint = run.endpoint()
         if endpoint and not parsable:
             click.echo(f"{target} at {endpoint.shown} (model {endpoint.model})")
-
-
-def _read_by_a_person() -> bool:
-    return sys.stderr.isatty()
 
 
 def _keep(run: RunFolder, config: str, whole: str, how: dict[str, Any]) -> None:

@@ -157,6 +157,6 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 AutoPort = Annotated[Literal["auto"] | Port, BeforeValidator(_auto_port)]
 FrontPort = Annotated[Literal["auto", "unix"] | Port, BeforeValidator(lambda v: v if v == "unix" else _auto_port(v))]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Workers = Annotated[int, Field(ge=1, le=1024)]
+Workers = Annotated[int, Field(ge=0, le=1024)]
 # AfterValidator: a plain float, however it was written (see yamlpos.Number)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), AfterValidator(float)]

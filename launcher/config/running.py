@@ -43,9 +43,7 @@ class OnFailure(Part):
         default=600,
         description="How long a restart counts, in seconds: what has run that long since is as good as new.",
     )
-    max_requeues: Annotated[int, Field(ge=0)] = Field(
-        default=2, description="Requeues of the job."
-    )
+    max_requeues: Annotated[int, Field(ge=0)] = Field(default=2, description="Requeues of the job.")
 
 
 class LogFiles(Part):
@@ -122,6 +120,7 @@ class Service(Part):
     until: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="When the service ends, in seconds since the epoch; `serve --for` sets it."
     )
+    joins: Text | None = Field(default=None, description="Run folder of the deployment it joins; `scale` sets it.")
     lead: Seconds | None = Field(
         default=None,
         description="Seconds before a job's end at which the next one may start. When not given: twice the time that "

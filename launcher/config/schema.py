@@ -224,9 +224,7 @@ class WarmupKernels(Part):
         default=False,
         description="SGLang's short list of batch sizes (SGLANG_JIT_DEEPGEMM_FAST_WARMUP).",
     )
-    required: bool = Field(
-        default=False, description="End the job if the kernels can't be prepared."
-    )
+    required: bool = Field(default=False, description="End the job if the kernels can't be prepared.")
     trusted_owners: list[Text] = Field(
         default_factory=list,
         description="Accounts whose archives in cache_dir are used too. Kernels are code that runs as you: "

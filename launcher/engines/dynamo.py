@@ -57,7 +57,7 @@ def rpc_env(config: Config) -> dict[str, Word]:
         "DYN_TCP_RPC_HOST": Ref("${NODE_ADDR}"),
         # with events over NATS no worker opens ports of its own for them
         "DYN_EVENT_PLANE": "nats",
-        **services.namespace_env(config),
+        "DYN_NAMESPACE": Ref("sgl-launch-${JOB_ID}"),
     }
 
 

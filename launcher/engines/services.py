@@ -20,13 +20,13 @@ def service_problems(config: Config, source: Source) -> list[Problem]:
     for name, schemes in _URLS.items():
         url = getattr(services, name)
         shape = " or ".join(f"{s}://HOST:PORT" for s in schemes)
-        if external and url is None:
+        if external and url is None and not config.service.joins:
             found.append(source.problem(f"say where it is: {shape}", "services", name))
         elif url is not None and not external:
             found.append(source.problem("is for services.where: external", "services", name))
         elif url is not None and not re.fullmatch(rf"({'|'.join(schemes)})://[A-Za-z0-9._-]+:[0-9]{{1,5}}", url):
             found.append(source.problem(f"must be {shape}", "services", name))
-    if config.security.request_plane == "tls" and (external or not secured(config)):
+    if config.security.request_plane == "tls" and ((external and not config.service.joins) or not secured(config)):
         elsewhere = "it takes the job's own keys, and the services are elsewhere"
         why = elsewhere if external else "it takes the job's keys; leave out security.services: open"
         found.append(source.problem(f"tls cannot be had here: {why}", "security", "request_plane"))
@@ -83,15 +83,10 @@ def client_env(config: Config) -> dict[str, Word]:
     The keys themselves are exported by the script's stage `keys`: they are in no argv and not here.
     """
     if config.services.where == "external":
-        # service_problems has refused a config without them
-        return {"NATS_SERVER": config.services.nats or "", "ETCD_ENDPOINTS": config.services.etcd or ""}
+        nats, etcd = config.services.nats or Ref("${JOINED_NATS}"), config.services.etcd or Ref("${JOINED_ETCD}")
+        return {"NATS_SERVER": nats, "ETCD_ENDPOINTS": etcd}
     nats_scheme, etcd_scheme = "tls" if nats_tls(config) else "nats", "https" if secured(config) else "http"
     return {
         "NATS_SERVER": Ref(nats_scheme + "://${SERVICES_ADDR}:${NATS_PORT}"),
         "ETCD_ENDPOINTS": Ref(etcd_scheme + "://${SERVICES_ADDR}:${ETCD_PORT}"),
     }
-
-
-def namespace_env(config: Config) -> dict[str, Word]:
-    """A name space of the job's own, where several jobs share NATS and etcd."""
-    return {"DYN_NAMESPACE": Ref("sgl-launch-${JOB_ID}")} if config.services.where == "external" else {}

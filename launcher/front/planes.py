@@ -27,8 +27,8 @@ def secured(config: Config) -> bool:
 
 def nats_tls(config: Config) -> bool:
     """Whether clients give NATS a certificate."""
-    if config.services.where == "external":
-        return (config.services.nats or "").startswith("tls:")
+    if config.services.nats:
+        return config.services.nats.startswith("tls:")
     return secured(config) and config.security.nats_tls
 
 
@@ -55,7 +55,8 @@ def key_paths(config: Config) -> dict[str, Word]:
 def with_planes(config: Config, local: bool) -> Config:
     """The config with `security.request_plane: tls` where it says neither, and the Dynamo that will run is known to
     speak it: by `dynamo_version`, by the image's name or, of a job of this machine, by what is installed."""
-    may = config.engine in ("dynamo", "mocker") and config.services.where != "external" and secured(config)
+    elsewhere = config.services.where == "external" and not config.service.joins
+    may = config.engine in ("dynamo", "mocker") and not elsewhere and secured(config)
     if not may or "request_plane" in config.security.model_fields_set:
         return config
     try:

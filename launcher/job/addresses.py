@@ -32,6 +32,7 @@ class Addresses:
         self.planned = Planned.read(to_json(plan))
         self._base = 0
         self.socket = socket_path(run.path, job_id) if plan.config.frontend.port == "unix" else None
+        self.joined: dict[str, str] = {}  # NATS and etcd of the deployment that this job joins
         self.keys = Keys()  # the endpoint's, once they are made: no question may wait for their files
 
     async def choose(self, number: int) -> dict[str, str]:
@@ -123,7 +124,7 @@ class Addresses:
         url = endpoint_url(tls, place.host, place.address, self._number(plan.service_ports["front"]))
         ca = {"ca": str(self._run.path / "secrets" / "ca.pem")} if tls == "job" else {}
         own = {"socket": self.socket} if self.socket else {}
-        return {"job_id": self._job_id, "port_base": self._base, "endpoint": url, **ca, **own}
+        return {"job_id": self._job_id, "port_base": self._base, "endpoint": url, **self.joined, **ca, **own}
 
     def _number(self, port: Offset) -> int:
         return port.fixed if port.fixed is not None else self._base + port.offset

@@ -25,6 +25,7 @@ from launcher.job.warm import sweep_all
 from launcher.kernels import stage as kernels
 from launcher.plan.model import Frontend, Group
 from launcher.report import gauges
+from launcher.scale.joined import services_of
 
 # Seconds after which it is known that a part has ended: srun ends within steps.ALONE of its first task, etcd's watch
 # looks every second and waits for GRACE. A sweep that failed may have met one that nobody knows of yet.
@@ -90,6 +91,9 @@ class Stages:
                 await asyncio.sleep(0)  # hundreds take seconds: signals, and signs of life to the agents, in between
         with self._stage("frontend"):
             self._start_frontends()
+        if config.service.joins:
+            joins = asyncio.create_task(self._keep_beside("launcher.scale.piece"), name="joins")
+            self.job.ending.add_done_callback(lambda _: joins.cancel())
         await services
         await soon
         with self._stage("ready"):
@@ -114,15 +118,15 @@ class Stages:
             self.journal.begin("serve")
             self.journal.say(f"serving at {self.addresses.socket or self.addresses.deployment.endpoint}")
             if config.service.until:
-                await self._keep_service()
+                await self._keep_beside("launcher.service.link")
             await asyncio.get_running_loop().create_future()
         finally:
             for task in watches:
                 task.cancel()
 
-    async def _keep_service(self) -> None:
-        """The service's own process beside this one; where it ends well, this job's part is done."""
-        words = [sys.executable, "-m", "launcher.service.link", str(self.run.path)]
+    async def _keep_beside(self, module: str) -> None:
+        """A process beside this one; where it ends well, this job's part is done."""
+        words = [sys.executable, "-m", module, str(self.run.path)]
         while True:
             child = Child(words, dict(os.environ), lambda data: self.journal.say(data.decode(errors="replace").strip()))
             try:
@@ -150,6 +154,9 @@ class Stages:
         proxies = environment.without_proxy(os.environ, own)
         os.environ.update(proxies)  # this process's own clients too
         self.job.share(proxies)
+        if self.config.service.joins:
+            self.addresses.joined = await services_of(self.config.service.joins, self.config.timeouts.ready)
+            self.job.share({f"JOINED_{name.upper()}": url for name, url in self.addresses.joined.items()})
         self.addresses.write()
 
     async def _preflight(self) -> None:

@@ -40,7 +40,14 @@ def options_from_plan(plan: Planned) -> Options:
         concurrencies=tuple(wish.get("concurrency") or ()),
         outputs=tuple(wish.get("output_tokens") or ()),
     )
-    return Options(limits=limits, sizing=Sizing(axes=axes), time_limit=wish["timeout"])
+    options = Options(limits=limits, sizing=Sizing(axes=axes), time_limit=wish["timeout"])
+    return options if front["workers"] and (back or front)["workers"] else beside_users(options)
+
+
+def beside_users(options: Options) -> Options:
+    """Every prompt length, a request for each rank: users' requests move the times too much to compare them."""
+    axes, ranks = replace(options.sizing.axes, concurrencies=()), options.limits.ranks_each
+    return replace(options, sizing=replace(options.sizing, axes=axes, max_concurrency=ranks, max_ramp=1, compare=False))
 
 
 async def sweep_all(deployment: Deployment, limit: float, journal: Journal) -> Report:
@@ -69,14 +76,10 @@ async def sweep_all(deployment: Deployment, limit: float, journal: Journal) -> R
 
 
 async def sweep_one(deployment: Deployment, worker: Worker, limit: float) -> Report:
-    """Every prompt length through one worker, a request for each rank, while the others serve users: no
-    batch is filled, and users' requests move the times too much to compare them."""
+    """Of one worker that was started again."""
     from warmup.requests import run_async
 
-    options = options_from_plan(deployment.plan)
-    axes = replace(options.sizing.axes, concurrencies=())
-    sizing = replace(options.sizing, axes=axes, max_concurrency=options.limits.ranks_each, max_ramp=1, compare=False)
-    options = replace(options, sizing=sizing, time_limit=limit, probes=0)
+    options = replace(beside_users(options_from_plan(deployment.plan)), time_limit=limit, probes=0)
     return await in_own_loop(
         lambda: run_async(
             deployment.endpoint,

@@ -99,6 +99,8 @@ def _with_caches(command: Command, config: Config, role: Role) -> Command:
 
 
 def _role_problems(config: Config, source: Source) -> list[Problem]:
+    if empty := [name for name, role in config.roles.items() if not role.workers and not config.service.joins]:
+        return [source.problem("must be 1 or more, not 0", empty[0], "workers")]
     roles = set(config.roles)
     if roles in ({"aggregated"}, {"prefill", "decode"}):
         return []

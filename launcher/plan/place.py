@@ -24,7 +24,8 @@ def place(
     components: list[Component] = []
     node = gpus_before = 0
     slots: dict[int, int] = {}  # workers on each node so far
-    for roles in [(role,) for role in config.roles] if config.heterogeneous else [tuple(config.roles)]:
+    apart, given = config.heterogeneous, config.roles
+    for roles in [(role,) for role in given if given[role].workers] if apart else [tuple(given)]:
         part = Component(roles, node, 0, config.slurm_of(roles[0]).gpus_per_node, gpus_before)
         used = 0  # GPUs taken on `node`, the one being filled
         for role, index in ((r, n) for r in roles for n in range(topologies[r].workers)):

@@ -67,7 +67,7 @@ class Deployment:
     def nats_tls(self) -> bool:
         """Whether NATS asks for a certificate."""
         settings = self.plan.settings
-        return (settings.nats or "").startswith("tls:") if settings.external_services else settings.nats_tls
+        return settings.nats.startswith("tls:") if settings.nats else settings.nats_tls
 
     @property
     def health(self) -> str | None:
@@ -109,7 +109,7 @@ def deployment_of(
     secrets = folder / "secrets" if settings.secured and ports else None
     if settings.external_services:
         for name, given in (("nats", settings.nats), ("etcd", settings.etcd)):
-            address = urlsplit(given or "")
+            address = urlsplit(given or placement.get(name, ""))
             hosts[name], ports[name] = address.hostname or "", address.port or 0
         secrets = Path(settings.services_keys) if settings.services_keys else None
     front = plan.frontend

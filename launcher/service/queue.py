@@ -15,6 +15,8 @@ from launcher.run.slurm import environment, seconds
 
 LIMIT = 20.0  # seconds for an answer
 SUBMIT = 150.0  # and for a job's plan, its checks and its sbatch
+PIECE = "sgl-launch-piece="  # begins the comment of a job whose workers join those of the run folder that follows
+SCALE = "scale.json"  # in a link's run folder: how many worker groups the next one has
 
 
 def comment(runs: Path, name: str) -> str:
@@ -39,27 +41,38 @@ def submit(
     config: Path, runs: Path, name: str, after: str = "", sets: Sequence[str] = (), more: Sequence[str] = ()
 ) -> str:
     """Queue one more job of a service, with the config of a run folder; returns its id. Raises WorkError."""
+    return submit_as(config, (f"runs={runs}", *sets), (*options(runs, name, after), *more))
+
+
+def submit_as(config: Path, sets: Sequence[str], given: Sequence[str]) -> str:
+    """Queue a job with the config of a run folder and these options of sbatch; returns its id. Raises WorkError."""
     words = [sys.executable, "-m", "launcher.cli", "submit", str(config), "--no-check", "--parsable",
-             *(f"--set={one}" for one in (f"runs={runs}", *sets)),
-             "--", *options(runs, name, after), *more]  # fmt: skip
+             *(f"--set={one}" for one in sets), "--", *given]  # fmt: skip
     code, output = run_command(words, SUBMIT)
     found = re.search(r"^(\d+)(;\S+)?$", output.strip(), re.M)
     if code or found is None:
-        raise WorkError(f"the next job could not be queued: {' '.join(output.split())[-300:]}")
+        raise WorkError(f"the job could not be queued: {' '.join(output.split())[-300:]}")
     return found[1]
 
 
 def submit_next(run: RunFolder, after: bool = True) -> str:
     """Queue one more like this link, which waits for its failure if it is to come `after` it. Raises WorkError."""
     before = run.job_id if after else ""
-    return submit(run.path / "effective.yaml", run.path.parent, run.name, before, more=more_options(run))
+    sets = [f"{role}.workers={count}" for role, count in (run.json(SCALE) or {}).items()]
+    return submit(run.path / "effective.yaml", run.path.parent, run.name, before, sets, more_options(run))
 
 
 def queued(runs: Path, name: str) -> list[str]:
-    """Ids of the service's jobs that Slurm has not ended, the newest first. Raises WorkError."""
+    """Ids of the service's jobs and of their pieces that Slurm has not ended, the newest first. Raises WorkError."""
+    said = re.escape(comment(runs, name)), re.escape(f"{PIECE}{runs}/{name}-") + r"\d+"
+    return queued_as("|".join(said))
+
+
+def queued_as(pattern: str) -> list[str]:
+    """Ids of the jobs with such a comment that Slurm has not ended, the newest first. Raises WorkError."""
     output = ask("squeue", "--me", "-h", "-o", "%i|%k")
     pairs = [line.strip().partition("|") for line in output.splitlines()]
-    ids = {job.partition("+")[0] for job, _, said in pairs if said == comment(runs, name)}
+    ids = {job.partition("+")[0] for job, _, said in pairs if re.fullmatch(pattern, said)}
     return sorted(ids, key=int, reverse=True)
 
 

@@ -35,7 +35,7 @@ environment() {
   rm -f "$HOME/.sgl-launch-$$"
   export HF_HUB_OFFLINE=1
   export NATS_SERVER="nats://${SERVICES_ADDR}:${NATS_PORT}" ETCD_ENDPOINTS="https://${SERVICES_ADDR}:${ETCD_PORT}" \
-    DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats
+    DYN_TCP_RPC_HOST="${NODE_ADDR}" DYN_EVENT_PLANE=nats DYN_NAMESPACE="sgl-launch-${JOB_ID}"
   KEYS="${RUN}/secrets" # Dynamo wants etcd's as text and NATS's as paths
   ETCD_AUTH_CA=$(<"$KEYS/ca.pem")
   ETCD_AUTH_CLIENT_CERT=$(<"$KEYS/client.pem")

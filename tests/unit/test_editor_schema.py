@@ -72,7 +72,7 @@ def test_it_takes_what_a_layer_may_say(text: str, validate: Validate) -> None:
         "enginee: dynamo\n",
         "frontend: {prot: 1}\n",
         "slurm: {gpus_per_node: many}\n",
-        "prefill: {workers: 0}\n",
+        "prefill: {workers: -1}\n",
         "prefill: {args: {enable-dp-attention: 3}}\n",
         "prefill: {args: {kv-cache-dtype: fp7}}\n",
         "timeouts: 5\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_no_check_insists(sbatch: Path, cli: Cli) -> None:
 def test_submit_names_the_next_command(sbatch: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("c.yaml").write_text(BASE)
     assert "wait 7" not in cli("submit", "c.yaml").err  # a script reads it
-    monkeypatch.setattr("launcher.commands.submit._read_by_a_person", lambda: True)
+    monkeypatch.setattr("launcher.commands.submit.sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
     assert "sgl-launch wait 7 --for ready" in cli("submit", "c.yaml").err
     assert "wait 7" not in cli("submit", "c.yaml", "--parsable").err
 

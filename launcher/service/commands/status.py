@@ -18,9 +18,21 @@ def status(job: str | None, runs: Path, **others: Any) -> None:
     given = current_link(str(job), runs) if service else job
     if core.callback:
         core.callback(job=given, runs=runs, **others)
-    if service and not others.get("as_json"):
-        for line in lines(str(job), runs.absolute()):
-            click.echo(line)
+    if others.get("as_json"):
+        return
+    for line in lines(str(job), runs.absolute()) if service else ():
+        click.echo(line)
+    for line in _pieces(given, runs):
+        click.echo(line)
+
+
+def _pieces(job: str | None, runs: Path) -> list[str]:
+    """A line for each piece of a run that has not ended."""
+    from launcher.run.find import find_run
+    from launcher.service.pieces import pieces
+
+    run = find_run(job, runs)
+    return [str(piece) for piece in pieces(run)]
 
 
 def lines(name: str, runs: Path) -> list[str]:
