@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -431,11 +432,15 @@ esac
 """
 
 
-def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_goes_on_where_it_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     (tmp_path / "sgl-launch").write_text(STANDIN)
     (tmp_path / "sgl-launch").chmod(0o755)
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("HERE", str(tmp_path))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     chosen = tuple(variants.Variant(f"workers={n}", (f"decode.workers={n}",)) for n in (1, 2, 3, 4))
     plan, out = variants.Plan("c.yaml", chosen, ()), tmp_path / "out"
     out.mkdir()

@@ -143,6 +143,7 @@ COMMANDS: dict[str, As | Parsed | str] = {
     "sgl-launch sweep grid.yaml --cluster local": Parsed("takes minutes, and needs aiperf"),
     "sgl-launch compare runs/demo-17/bench/1 runs/demo-18/bench/1": Parsed("needs two benches"),
     "sgl-launch profile demo --group decode-0 --steps 10 --load": Parsed("the mocker has no profiler"),
+    "sgl-launch profile demo --group decode-0 --steps 10 --nsys": Parsed("the mocker has no profiler"),
     "sgl-launch eval demo": Parsed("the mocker's answers are random; tests/measure compares some"),
     "sgl-launch eval demo --data gsm8k.jsonl --grade-as gsm8k --threshold 0.9": Parsed("needs sgl-eval and its data"),
     "sgl-launch metrics demo --dashboard > dashboard.json": As("sgl-launch metrics demo --dashboard"),

@@ -22,12 +22,27 @@ from aiohttp import web
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    for name in ("model-path", "served-model-name", "dist-init-addr", "host", "disaggregation-transfer-backend"):
+    for name in ("config", "model-path", "served-model-name", "dist-init-addr", "host"):
         parser.add_argument(f"--{name}")
     for name in ("nnodes", "node-rank", "port", "nccl-port", "disaggregation-bootstrap-port", "tp-size", "page-size"):
         parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--disaggregation-transfer-backend")
     parser.add_argument("--disaggregation-mode", choices=["prefill", "decode"])
     return parser.parse_args()
+
+
+def guard(file: str) -> Any:
+    """Who has not the key of SGLang's --config is told nothing but health, as SGLang does."""
+    with open(file) as flags:
+        key = flags.read().partition("api-key: ")[2].strip()
+
+    @web.middleware
+    async def asks(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path != "/health" and request.headers.get("Authorization") != f"Bearer {key}":
+            raise web.HTTPUnauthorized
+        return await handler(request)
+
+    return asks
 
 
 class Server:
@@ -130,7 +145,7 @@ async def main() -> None:
     await asyncio.start_server(server.joined, host, int(port))
     if args.disaggregation_mode == "prefill":
         await asyncio.start_server(bootstrap, args.host, args.disaggregation_bootstrap_port)
-    app = web.Application()
+    app = web.Application(middlewares=[guard(args.config)] if args.config else [])
     app.router.add_get("/health", server.health)
     app.router.add_get("/v1/models", server.models)
     for path in ("/server_info", "/get_server_info", "/model_info", "/get_model_info"):
