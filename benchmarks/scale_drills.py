@@ -18,9 +18,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.service_rig import LOADS, Drill, Load, whole  # noqa: E402
+from benchmarks.service_rig import Drill, Load, run_drills, whole  # noqa: E402
 from tests.slurm.cluster import Cluster, wait_until  # noqa: E402
-from tests.slurm.deploy import Launcher, scratch_folders, shared_folder, small  # noqa: E402
+from tests.slurm.deploy import Launcher, scratch_folders, small  # noqa: E402
 
 
 class Deployment:
@@ -236,33 +236,9 @@ def cancel_in_every_phase(cluster: Cluster, folder: Path) -> str:
 DRILLS: tuple[Drill, ...] = (up_and_down, prefill_too, a_piece_dies, the_deployment_ends, cancel_in_every_phase)
 
 
-def drill(one: Drill) -> tuple[str, str, str]:
-    name, began = one.__name__.replace("_", " "), time.monotonic()
-    with Cluster.up(nodes=6, gpus=1) as cluster, shared_folder(cluster) as folder:
-        try:
-            said, how = one(cluster, folder), "passed"
-        except (Exception, SystemExit) as e:
-            for load in LOADS:
-                load.process.kill()
-            said, how = f"{type(e).__name__}: {e}"[:1500], "FAILED"
-            for out in sorted(folder.glob("**/*.out")):
-                print(f"--- {out.name}\n{out.read_text()[-2500:]}")
-        cluster.mend()
-        Launcher(cluster, folder)("cancel", "small", timeout=90)
-        left = [*cluster.run(["squeue", "-h"]).stdout.splitlines(), *map(str, cluster.left_over(timeout=5).values()),
-                *scratch_folders(cluster)]  # fmt: skip
-    seconds = f"{time.monotonic() - began:.0f} s"
-    return f"{name} ({seconds})", how if not left else f"{how}, left: {left}", said
-
-
-def main() -> int:
-    wanted = [one for one in DRILLS if not sys.argv[1:] or any(word in one.__name__ for word in sys.argv[1:])]
-    rows = []
-    for one in wanted:
-        rows.append(drill(one))
-        print("| " + " | ".join(rows[-1]) + " |", flush=True)
-    return int(any(how != "passed" for _, how, _ in rows))
+def end(cluster: Cluster, folder: Path) -> None:
+    Launcher(cluster, folder)("cancel", "small", timeout=90)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_drills(DRILLS, 6, 1, end))

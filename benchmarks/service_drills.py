@@ -20,9 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.service_rig import LOADS, Drill, Load, Service, whole  # noqa: E402
+from benchmarks.service_rig import Drill, Load, Service, run_drills, whole  # noqa: E402
 from tests.slurm.cluster import LOGIN, Cluster, wait_until  # noqa: E402
-from tests.slurm.deploy import MODEL, Launcher, scratch_folders, shared_folder  # noqa: E402
+from tests.slurm.deploy import MODEL, Launcher, scratch_folders  # noqa: E402
 
 
 def update_and_rollback(cluster: Cluster, folder: Path) -> str:
@@ -328,39 +328,17 @@ def ask(url: str, model: str) -> None:
         print(0)
 
 
-def drill(one: Drill) -> tuple[str, str, str]:
-    name, began = one.__name__.replace("_", " "), time.monotonic()
-    with Cluster.up(nodes=4, gpus=8) as cluster, shared_folder(cluster) as folder:
-        try:
-            said, how = one(cluster, folder), "passed"
-        except (Exception, SystemExit) as e:
-            for load in LOADS:
-                load.process.kill()
-            said, how = f"{type(e).__name__}: {e}"[:1500], "FAILED"
-            for out in sorted(folder.glob("**/*.out")):
-                print(f"--- {out.name}\n{out.read_text()[-1500:]}")
-            for log in folder.glob("**/gateway.log"):
-                print(f"--- {log.name}\n{log.read_text()[-1500:]}")
-        cluster.mend()
-        for place in (folder, folder / "a", folder / "b"):
-            for service in place.glob("runs/*.service"):
-                Launcher(cluster, place)("cancel", service.name.removesuffix(".service"), timeout=90)
-        left = [*cluster.run(["squeue", "-h"]).stdout.splitlines(), *map(str, cluster.left_over(timeout=5).values()),
-                *scratch_folders(cluster)]  # fmt: skip
-    seconds = f"{time.monotonic() - began:.0f} s"
-    return f"{name} ({seconds})", how if not left else f"{how}, left: {left}", said
+def end(cluster: Cluster, folder: Path) -> None:
+    for place in (folder, folder / "a", folder / "b"):
+        for service in place.glob("runs/*.service"):
+            Launcher(cluster, place)("cancel", service.name.removesuffix(".service"), timeout=90)
 
 
 def main() -> int:
     if sys.argv[1:2] == ["--ask"]:
         ask(*sys.argv[2:4])
         return 0
-    wanted = [one for one in DRILLS if not sys.argv[1:] or any(word in one.__name__ for word in sys.argv[1:])]
-    rows = []
-    for one in wanted:
-        rows.append(drill(one))
-        print("| " + " | ".join(rows[-1]) + " |", flush=True)
-    return int(any(how != "passed" for _, how, _ in rows))
+    return run_drills(DRILLS, 4, 8, end)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.slurm.cluster import LOGIN, Cluster, wait_until  # noqa: E402
-from tests.slurm.deploy import MODEL, SGL_LAUNCH, Launcher, small  # noqa: E402
+from tests.slurm.deploy import MODEL, SGL_LAUNCH, Launcher, scratch_folders, shared_folder, small  # noqa: E402
 
 PORT = 8000
 RATE = 12.0  # tokens a second of one of the mocker's streams
@@ -160,3 +160,33 @@ def whole(found: dict[str, Any]) -> str:
 
 
 Drill = Callable[[Cluster, Path], str]
+
+
+def drill(one: Drill, nodes: int, gpus: int, end: Callable[[Cluster, Path], None]) -> tuple[str, str, str]:
+    """Its name with its seconds, how it went, and what it says; `end` ends what it left in a folder."""
+    name, began = one.__name__.replace("_", " "), time.monotonic()
+    with Cluster.up(nodes=nodes, gpus=gpus) as cluster, shared_folder(cluster) as folder:
+        try:
+            said, how = one(cluster, folder), "passed"
+        except (Exception, SystemExit) as e:
+            for load in LOADS:
+                load.process.kill()
+            said, how = f"{type(e).__name__}: {e}"[:1500], "FAILED"
+            for log in [*sorted(folder.glob("**/*.out")), *folder.glob("**/gateway.log")]:
+                print(f"--- {log.name}\n{log.read_text()[-2500:]}")
+        cluster.mend()
+        end(cluster, folder)
+        left = [*cluster.run(["squeue", "-h"]).stdout.splitlines(), *map(str, cluster.left_over(timeout=5).values()),
+                *scratch_folders(cluster)]  # fmt: skip
+    seconds = f"{time.monotonic() - began:.0f} s"
+    return f"{name} ({seconds})", how if not left else f"{how}, left: {left}", said
+
+
+def run_drills(drills: Sequence[Drill], nodes: int, gpus: int, end: Callable[[Cluster, Path], None]) -> int:
+    """Those that the command line names by a part of their name, or all; prints a row of a table for each."""
+    rows = []
+    for one in drills:
+        if not sys.argv[1:] or any(word in one.__name__ for word in sys.argv[1:]):
+            rows.append(drill(one, nodes, gpus, end))
+            print("| " + " | ".join(rows[-1]) + " |", flush=True)
+    return int(any(how != "passed" for _, how, _ in rows))
